@@ -1,0 +1,1 @@
+"""The database: the truth. SQLAlchemy Core behind one port, on SQLite or PostgreSQL."""

@@ -1,0 +1,1 @@
+"""Extension points: how a plugin takes part in what another service does."""
