@@ -1,0 +1,1 @@
+"""What a deletion does to the resources below: a graph built from declared references."""

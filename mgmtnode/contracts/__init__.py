@@ -1,0 +1,1 @@
+"""What services say to each other: one pure-data module a domain, none importing another."""

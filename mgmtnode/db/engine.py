@@ -1,0 +1,69 @@
+"""Opens a database by URL with the settings that this product relies on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.pool import QueuePool
+
+from mgmtnode.db.session import SqlDatabase
+from mgmtnode.ports import Clock
+
+PG_OPTIONS = " ".join(
+    f"-c {key}={value}"
+    for key, value in {
+        "statement_timeout": "5s",
+        "lock_timeout": "2s",
+        "idle_in_transaction_session_timeout": "3s",
+        "timezone": "UTC",
+    }.items()
+)
+
+
+def open_database(url: str, clock: Clock, *, name: str = "node", connections: int = 8) -> SqlDatabase:
+    """``sqlite:///FILE`` or ``postgresql+psycopg2://…``. Does not connect yet."""
+    if url.startswith("sqlite"):
+        return SqlDatabase(
+            _sqlite(url, "BEGIN IMMEDIATE", 1), _sqlite(url, "BEGIN", 2), clock, writers=1, readers=2
+        )
+    engine = _postgres(url, name, connections)
+    return SqlDatabase(engine, engine, clock, writers=connections, readers=max(2, connections // 2))
+
+
+def _sqlite(url: str, begin: str, size: int) -> Engine:
+    engine = create_engine(
+        url, poolclass=QueuePool, pool_size=size, max_overflow=0, connect_args={"check_same_thread": False, "timeout": 5}
+    )
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves: the driver's own is deferred
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-32768", "temp_store=2"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _postgres(url: str, name: str, connections: int) -> Engine:
+    return create_engine(
+        url,
+        isolation_level="READ COMMITTED",
+        pool_size=connections,
+        max_overflow=connections // 2,
+        pool_timeout=5,
+        pool_pre_ping=False,
+        connect_args={
+            "application_name": f"mn/{name}",
+            "options": PG_OPTIONS,
+            "connect_timeout": 5,
+            "keepalives_idle": 3,
+            "keepalives_interval": 1,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
+        },
+    )

@@ -1,0 +1,80 @@
+"""The core ``resource`` row that every resource shares its key with: identity, name, owner, revision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from mgmtnode.db.session import Tx
+from mgmtnode.db.tables import resource, share
+from mgmtnode.errors import NAME_TAKEN, NOT_FOUND
+from mgmtnode.schema import Resource
+
+PUBLIC = "*"
+
+
+def create(tx: Tx, kind: Resource, uuid: str, name: str, *, account: str, description: str = "") -> None:
+    """Inserts the core row. Raises core.name-taken where the kind's names are unique."""
+    row: dict[str, Any] = {
+        "uuid": uuid,
+        "type": kind.type,
+        "name": name,
+        "unique_name": name if kind.unique_name else None,
+        "description": description,
+        "account_uuid": account,
+        "created_at": tx.now,
+        "updated_at": tx.now,
+    }
+    _or_taken(tx, insert(resource).values(row), kind, name)
+
+
+def change(tx: Tx, kind: Resource, uuid: str, **values: Any) -> None:
+    """Changes ``name`` and ``description``, or nothing but the time of the last change."""
+    core = {key: values[key] for key in ("name", "description") if key in values}
+    if kind.unique_name and "name" in core:
+        core["unique_name"] = core["name"]
+    statement = update(resource).where(resource.c.uuid == uuid).values(core | {"updated_at": tx.now})
+    _or_taken(tx, statement, kind, str(values.get("name", "")))
+
+
+def remove(tx: Tx, uuid: str) -> None:
+    """Deletes the core row; its tags, shares and overrides go with it. Remove the service's own row first."""
+    tx.execute(delete(resource).where(resource.c.uuid == uuid))
+
+
+def type_of(tx: Tx, uuid: str) -> str | None:
+    return tx.execute(select(resource.c.type).where(resource.c.uuid == uuid)).scalar()
+
+
+def owner_of(tx: Tx, uuid: str) -> str:
+    """The account a resource belongs to. Raises core.not-found."""
+    owner = tx.execute(select(resource.c.account_uuid).where(resource.c.uuid == uuid)).scalar()
+    if owner is None:
+        raise NOT_FOUND.error(f"there is no resource {uuid}", resource=uuid)
+    return str(owner)
+
+
+def change_owner(tx: Tx, uuid: str, account: str) -> None:
+    tx.execute(update(resource).where(resource.c.uuid == uuid).values(account_uuid=account, updated_at=tx.now))
+
+
+def share_with(tx: Tx, uuid: str, account: str = PUBLIC) -> None:
+    """Lets ``account`` (or everybody) see and use the resource, not change it. Idempotent."""
+    held = select(func.count()).select_from(share).where(share.c.resource_uuid == uuid, share.c.account_uuid == account)
+    if not tx.execute(held).scalar():
+        tx.execute(insert(share).values(resource_uuid=uuid, account_uuid=account))
+
+
+def unshare(tx: Tx, uuid: str, account: str = PUBLIC) -> None:
+    tx.execute(delete(share).where(share.c.resource_uuid == uuid, share.c.account_uuid == account))
+
+
+def _or_taken(tx: Tx, statement: Any, kind: Resource, name: str) -> None:
+    try:
+        tx.execute(statement)
+    except IntegrityError as exc:
+        if kind.unique_name and "unique" in str(exc.orig).lower():
+            raise NAME_TAKEN.error(f"a {kind.type} named {name!r} exists") from exc
+        raise

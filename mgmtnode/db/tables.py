@@ -1,0 +1,250 @@
+"""The core tables (``docs/adr/0003``, and the cluster protocol): resources, jobs, claims, the ledger, the ring, events.
+
+Only the core's own repositories write them; a service's tables are in its ``models.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    DDL,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    event,
+    text,
+)
+
+from mgmtnode.db.base import JsonOf, UtcTime, UuidText, metadata
+
+Identity = BigInteger().with_variant(Integer(), "sqlite")
+OPEN_STATES = "('Pending', 'Running', 'RollingBack')"
+OPEN = text(f"state in {OPEN_STATES}")
+
+resource = Table(
+    "resource",
+    metadata,
+    Column("uuid", UuidText, primary_key=True),
+    Column("type", String(64), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("unique_name", String(255)),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("account_uuid", UuidText, nullable=False, index=True),
+    Column("revision", BigInteger, nullable=False, server_default="0"),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    UniqueConstraint("type", "unique_name"),
+    Index(None, "type", "created_at", "uuid"),
+    Index(None, "type", "name", "uuid"),
+)
+
+share = Table(
+    "share",
+    metadata,
+    Column("resource_uuid", UuidText, ForeignKey("resource.uuid", ondelete="CASCADE"), primary_key=True),
+    Column("account_uuid", String(36), primary_key=True, comment="an account, or * for everybody"),
+    Index(None, "account_uuid", "resource_uuid"),
+)
+
+tag = Table(
+    "tag",
+    metadata,
+    Column("uuid", UuidText, primary_key=True),
+    Column("resource_uuid", UuidText, ForeignKey("resource.uuid", ondelete="CASCADE"), nullable=False),
+    Column("resource_type", String(64), nullable=False),
+    Column("kind", String(8), nullable=False, comment="system or user"),
+    Column("text", String(1024), nullable=False),
+    Column("inherent", Boolean, nullable=False, default=False),
+    Column("created_at", UtcTime, nullable=False),
+    UniqueConstraint("resource_uuid", "kind", "text"),
+    Index(None, "kind", "text", "resource_uuid"),
+)
+
+job = Table(
+    "job",
+    metadata,
+    Column("seq", Identity, primary_key=True, autoincrement=True),
+    Column("uuid", UuidText, nullable=False, unique=True),
+    Column("account_uuid", UuidText, nullable=False),
+    Column("caller", Text, nullable=False, comment="who asked: a Caller as JSON"),
+    Column("idempotency_key", String(255)),
+    Column("request_hash", String(64)),
+    Column("parent_uuid", UuidText, index=True),
+    Column("api", String(64), nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("resource_type", String(64), nullable=False),
+    Column("resource_uuid", UuidText, nullable=False, index=True),
+    Column("slot", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("owner_node", String(128)),
+    Column("fence", BigInteger, nullable=False, server_default="0"),
+    Column("run_no", BigInteger),
+    Column("step", Integer, nullable=False, server_default="0"),
+    Column("journal", Text, comment="flow version, context and step records as JSON"),
+    Column("cancel_requested", Boolean, nullable=False, default=False),
+    Column("crashes", Integer, nullable=False, server_default="0"),
+    Column("deadline_at", UtcTime, nullable=False),
+    Column("accepted_at", UtcTime, nullable=False),
+    Column("started_at", UtcTime),
+    Column("ended_at", UtcTime),
+    Column("result", JsonOf(), comment="the reply, once Succeeded"),
+    Column("error", JsonOf(), comment="the Problem, once Failed or Cancelled"),
+    UniqueConstraint("account_uuid", "idempotency_key"),
+    Index("ix_job_open_slot_seq", "slot", "seq", postgresql_where=OPEN, sqlite_where=OPEN),
+    Index("ix_job_open_resource_seq", "resource_uuid", "seq", postgresql_where=OPEN, sqlite_where=OPEN),
+    Index(None, "account_uuid", "seq"),
+    Index(None, "ended_at"),
+    sqlite_autoincrement=True,
+)
+
+claim = Table(
+    "claim",
+    metadata,
+    Column("resource_uuid", UuidText, primary_key=True),
+    Column("job_uuid", UuidText, nullable=False, index=True),
+    Column("fence", BigInteger, nullable=False),
+)
+
+pool = Table(
+    "pool",
+    metadata,
+    Column("resource_uuid", UuidText, primary_key=True, comment="whose pool: a host, an account, an IP range"),
+    Column("kind", String(64), primary_key=True),
+    Column("total", BigInteger, nullable=False, comment="never below used"),
+    Column("target", BigInteger, nullable=False, comment="the limit for new reservations; a shrunk pool drains to it"),
+    Column("used", BigInteger, nullable=False, server_default="0"),
+    CheckConstraint("used <= total", name="within"),
+    CheckConstraint("used >= 0", name="positive"),
+)
+
+allocation = Table(
+    "allocation",
+    metadata,
+    Column("uuid", UuidText, primary_key=True),
+    Column("job_uuid", UuidText, index=True),
+    Column("resource_uuid", UuidText, nullable=False, index=True, comment="who holds it"),
+    Column("pool_uuid", UuidText, nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("unit", String(64), comment="which one, where units are told apart: an IP address"),
+    Column("state", String(16), nullable=False, comment="HELD, LIVE or QUARANTINED; freed rows are gone"),
+    Index(None, "pool_uuid", "kind"),
+    Index(
+        "uq_allocation_pool_unit",
+        "pool_uuid",
+        "unit",
+        unique=True,
+        postgresql_where=text("unit is not null"),
+        sqlite_where=text("unit is not null"),
+    ),
+)
+
+cleanup_debt = Table(
+    "cleanup_debt",
+    metadata,
+    Column("host_uuid", UuidText, primary_key=True),
+    Column("resource_uuid", UuidText, primary_key=True),
+    Column("job_uuid", UuidText, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+)
+
+event_log = Table(
+    "event",
+    metadata,
+    Column("seq", Identity, primary_key=True, autoincrement=True),
+    Column("xid", BigInteger, nullable=False, comment="writing transaction; readers stay below the oldest open one"),
+    Column("resource_uuid", UuidText, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("resource_type", String(64), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("account_uuid", UuidText, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("body", Text, nullable=False),
+    UniqueConstraint("resource_uuid", "revision"),
+    Index(None, "xid", "seq"),
+    Index(None, "at"),
+    sqlite_autoincrement=True,
+)
+
+cluster = Table(
+    "mn_cluster",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("uuid", UuidText, nullable=False),
+    Column("ring_version", BigInteger, nullable=False),
+    Column("db_generation", BigInteger, nullable=False),
+    Column("run_no", BigInteger, nullable=False, server_default="0", comment="the last number handed to a job's run"),
+)
+
+node = Table(
+    "mn_node",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("incarnation", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("address", String(255), nullable=False),
+    Column("version", String(32), nullable=False),
+    Column("started_at", UtcTime, nullable=False),
+)
+
+ring_slot = Table(
+    "ring_slot",
+    metadata,
+    Column("slot", Integer, primary_key=True),
+    Column("owner", String(128)),
+    Column("incarnation", BigInteger, nullable=False, server_default="0"),
+    Column("epoch", BigInteger, nullable=False, server_default="0"),
+    Column("target", String(128)),
+)
+
+global_config = Table(
+    "global_config",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+)
+
+resource_config = Table(
+    "resource_config",
+    metadata,
+    Column("resource_uuid", UuidText, ForeignKey("resource.uuid", ondelete="CASCADE"), primary_key=True),
+    Column("name", String(128), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+CORE_TABLES: tuple[Table, ...] = (
+    resource, share, tag, job, claim, pool, allocation, cleanup_debt, event_log,
+    cluster, node, ring_slot, global_config, resource_config,
+)  # fmt: skip
+
+TERMINAL_GUARD: dict[str, list[str]] = {
+    "sqlite": [
+        "CREATE TRIGGER job_terminal BEFORE UPDATE ON job WHEN OLD.state IN ('Succeeded', 'Failed', 'Cancelled') "
+        "BEGIN SELECT RAISE(ABORT, 'a terminal job never changes'); END"
+    ],
+    "postgresql": [
+        "CREATE OR REPLACE FUNCTION job_terminal() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'a terminal job never changes'; END $$",
+        "CREATE TRIGGER job_terminal BEFORE UPDATE ON job FOR EACH ROW "
+        "WHEN (OLD.state IN ('Succeeded', 'Failed', 'Cancelled')) EXECUTE FUNCTION job_terminal()",
+    ],
+}
+
+
+def _guard(target: Table, connection: Any, **_: Any) -> None:
+    for statement in TERMINAL_GUARD[connection.dialect.name]:
+        connection.execute(DDL(statement.replace("%", "%%")))
+
+
+event.listen(job, "after_create", _guard)

@@ -1,0 +1,119 @@
+"""What a job is: its states, who asked for it, the token that goes with its work, and what the API shows."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from mgmtnode.errors import Problem
+from mgmtnode.schema import Data, Resource
+
+
+class JobState(StrEnum):
+    PENDING = "Pending"
+    RUNNING = "Running"
+    ROLLING_BACK = "RollingBack"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+
+
+TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+
+
+class Statement(Data):
+    """One policy statement: ``effect`` Allow or Deny, ``actions`` as globs over API names (``vm.*``)."""
+
+    effect: str
+    actions: list[str]
+    resources: list[str] = ["*"]
+
+
+class Caller(Data):
+    """Who asks. ``admin``: an account of the operator. ``statements``: the policies of a user, None for the account
+    itself, which may do all its account may."""
+
+    account_uuid: str
+    account_name: str = ""
+    user_uuid: str | None = None
+    admin: bool = False
+    statements: list[Statement] | None = None
+    via: str = ""
+
+
+SYSTEM_ACCOUNT = "00000000-0000-7000-8000-000000000001"
+SYSTEM = Caller(account_uuid=SYSTEM_ACCOUNT, account_name="admin", admin=True, via="system")
+
+
+class WorkToken(Data):
+    """Goes with everything that is done on behalf of a job, so that who receives it can be idempotent by it.
+
+    ``order`` (run_no, step, attempt) grows over the life of a resource; ``fence`` is the epoch of the slot whose
+    owner does the work: a host agent refuses lower ones.
+    """
+
+    job_uuid: str
+    resource_uuid: str
+    account_uuid: str
+    run_no: int
+    step: int
+    attempt: int
+    fence: int
+
+    @property
+    def order(self) -> tuple[int, int, int]:
+        return (self.run_no, self.step, self.attempt)
+
+
+class StepRecord(Data):
+    name: str
+    state: str
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    error: str | None = None
+
+
+class Job(Data):
+    """A job as the API shows it."""
+
+    uuid: str
+    api: str
+    resource_type: str
+    resource_uuid: str
+    state: JobState
+    account_uuid: str
+    parent_uuid: str | None = None
+    progress: int = 0
+    step: str | None = None
+    steps: list[StepRecord] = []
+    owner_node: str | None = None
+    queue_position: int | None = None
+    accepted_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    deadline_at: datetime | None = None
+    cancel_requested: bool = False
+    result: Any = None
+    error: Problem | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.state in TERMINAL
+
+
+JOB = Resource("job", "jobs", Job, owned=True, backed=False)
+
+
+class Journal(msgspec.Struct, kw_only=True):
+    """What a flow has to remember to be resumed: the row's ``journal`` column."""
+
+    flow: str = ""
+    version: int = 1
+    context: Any = None
+    records: list[StepRecord] = []
+    failed_step: int | None = None
+    problem: Problem | None = None
+    outcome: JobState = JobState.FAILED

@@ -1,0 +1,1 @@
+"""The services: one folder each, the same file names, no imports between them."""
