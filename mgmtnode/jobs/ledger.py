@@ -1,0 +1,123 @@
+"""The ledger: every reservation of everything, in one pair of tables, freed by who holds it.
+
+A pool is what can be had (a host's memory, an account's quota, the addresses of a range); an allocation is what a
+resource holds of it. The constraints of the tables make over-booking impossible to commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import and_, delete, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from mgmtnode.db.session import Tx
+from mgmtnode.db.tables import allocation, pool
+
+
+def set_pool(tx: Tx, pool_uuid: str, kind: str, limit: int) -> None:
+    """Makes the pool or moves its limit. A limit below what is used takes effect as reservations are given back."""
+    where = and_(pool.c.resource_uuid == pool_uuid, pool.c.kind == kind)
+    total = func.max(pool.c.used, limit) if tx.dialect == "sqlite" else func.greatest(pool.c.used, limit)
+    if not tx.execute(update(pool).where(where).values(target=limit, total=total)).rowcount:
+        row = {"resource_uuid": pool_uuid, "kind": kind, "total": limit, "target": limit, "used": 0}
+        make = (sqlite if tx.dialect == "sqlite" else postgresql).insert(pool)
+        tx.execute(make.values(row).on_conflict_do_nothing())
+
+
+def drop_pools(tx: Tx, pool_uuid: str) -> None:
+    """Forgets a resource's pools and what is still held of them."""
+    tx.execute(delete(allocation).where(allocation.c.pool_uuid == pool_uuid))
+    tx.execute(delete(pool).where(pool.c.resource_uuid == pool_uuid))
+
+
+def reserve(
+    tx: Tx, pool_uuid: str, kind: str, amount: int, *, holder: str, uuid: str, force: bool = False
+) -> bool:
+    """Takes ``amount`` for ``holder``; False if it does not fit or there is no such pool. ``uuid`` names the
+    allocation. ``force`` stretches the pool: for what is found to be in use already."""
+    fits = and_(pool.c.resource_uuid == pool_uuid, pool.c.kind == kind)
+    values = {"used": pool.c.used + amount}
+    if force:
+        stretched = pool.c.used + amount
+        values["total"] = (
+            func.max(pool.c.total, stretched) if tx.dialect == "sqlite" else func.greatest(pool.c.total, stretched)
+        )
+    else:
+        fits = and_(fits, pool.c.used + amount <= pool.c.target)
+    if not tx.execute(update(pool).where(fits).values(values)).rowcount:
+        return False
+    tx.execute(insert(allocation).values(_row(tx, pool_uuid, kind, holder, uuid) | {"amount": amount}))
+    return True
+
+
+def take_unit(tx: Tx, pool_uuid: str, kind: str, unit: str, *, holder: str, uuid: str) -> bool:
+    """Takes one named unit of a pool (an address of a range); False if somebody holds it."""
+    row = _row(tx, pool_uuid, kind, holder, uuid) | {"amount": 1, "unit": unit}
+    make = (sqlite if tx.dialect == "sqlite" else postgresql).insert(allocation)
+    return bool(tx.execute(make.values(row).on_conflict_do_nothing()).rowcount)
+
+
+def free(tx: Tx, holder: str, *, pool_uuid: str | None = None, kinds: Sequence[str] = ()) -> None:
+    """Gives back what ``holder`` holds: all, or of one pool, or of some kinds. Quarantined ones stay."""
+    mine = allocation.c.resource_uuid == holder
+    which = and_(mine, allocation.c.state != "QUARANTINED")
+    if pool_uuid:
+        which = and_(which, allocation.c.pool_uuid == pool_uuid)
+    if kinds:
+        which = and_(which, allocation.c.kind.in_(kinds))
+    _give_back(tx, which)
+
+
+def quarantine(tx: Tx, holder: str) -> None:
+    """Nobody knows whether it is still in use: keep it from being handed out until the debt is settled."""
+    tx.execute(update(allocation).where(allocation.c.resource_uuid == holder).values(state="QUARANTINED"))
+
+
+def settle(tx: Tx, holder: str) -> None:
+    """The debt is paid: what was quarantined is free."""
+    _give_back(tx, allocation.c.resource_uuid == holder)
+
+
+def usage(tx: Tx, pool_uuid: str, kind: str) -> tuple[int, int]:
+    """(used, limit) of a pool; (0, 0) if there is none."""
+    row = tx.execute(
+        select(pool.c.used, pool.c.target).where(pool.c.resource_uuid == pool_uuid, pool.c.kind == kind)
+    ).first()
+    return (int(row[0]), int(row[1])) if row else (0, 0)
+
+
+def held(tx: Tx, holder: str) -> dict[tuple[str, str], int]:
+    """What ``holder`` holds: (pool, kind) → amount."""
+    rows = tx.execute(
+        select(allocation.c.pool_uuid, allocation.c.kind, func.sum(allocation.c.amount))
+        .where(allocation.c.resource_uuid == holder)
+        .group_by(allocation.c.pool_uuid, allocation.c.kind)
+    )
+    return {(str(r[0]), str(r[1])): int(r[2]) for r in rows}
+
+
+def _give_back(tx: Tx, which: object) -> None:
+    gone = tx.execute(
+        delete(allocation)
+        .where(which)  # type: ignore[arg-type]  # a boolean clause
+        .returning(allocation.c.pool_uuid, allocation.c.kind, allocation.c.amount, allocation.c.unit)
+    ).all()
+    sums: dict[tuple[str, str], int] = {}
+    for pool_uuid, kind, amount, unit in gone:
+        if unit is None:
+            sums[pool_uuid, kind] = sums.get((pool_uuid, kind), 0) + amount
+    for (pool_uuid, kind), amount in sorted(sums.items()):
+        where = and_(pool.c.resource_uuid == pool_uuid, pool.c.kind == kind)
+        tx.execute(update(pool).where(where).values(used=pool.c.used - amount))
+
+
+def _row(tx: Tx, pool_uuid: str, kind: str, holder: str, uuid: str) -> dict[str, object]:
+    return {
+        "uuid": uuid,
+        "job_uuid": tx.work.job_uuid if tx.work else None,
+        "resource_uuid": holder,
+        "pool_uuid": pool_uuid,
+        "kind": kind,
+        "state": "LIVE",
+    }
