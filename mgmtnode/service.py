@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mgmtnode.agents.port import Agents
     from mgmtnode.bus.bus import Bus
     from mgmtnode.bus.message import Event
-    from mgmtnode.cascade.graph import OnDelete
+    from mgmtnode.cascade.graph import CascadeGraph, OnDelete
     from mgmtnode.config.configs import GlobalConfigs
     from mgmtnode.config.file import Properties
     from mgmtnode.db.session import Database
@@ -50,6 +50,7 @@ class NodeContext:
     properties: Properties
     tags: Tags
     extensions: Extensions
+    cascade: CascadeGraph
     agents: Agents
     slots: Slots
     periodic: Periodic

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, CursorResult, Engine, Executable
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from mgmtnode.errors import CONFLICT, IN_USE, UNAVAILABLE, ApiError
+from mgmtnode.errors import CONFLICT, DATABASE_DOWN, IN_USE, ApiError
 from mgmtnode.ports import Clock
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Tx:
         self.now = now
         self.work: WorkToken | None = None
         self.caller: Caller | None = None
-        self.cascade_root: str = ""
+        self.origin: str = ""
         self.committed: list[Callable[[], None]] = []
         self._hooks = hooks
 
@@ -81,7 +81,7 @@ class Tx:
 
 class Database(Protocol):
     """Runs functions in transactions. A write is retried from its start on deadlock or serialisation failure, so it
-    must not do anything but SQL. Raises ``core.unavailable`` when the database cannot be reached."""
+    must not do anything but SQL. Raises ``core.database-unavailable`` when the database cannot be reached."""
 
     hooks: TxHooks | None
 
@@ -144,7 +144,7 @@ class SqlDatabase:
                     continue
                 raise convert(exc) from exc
             except PoolTimeout as exc:
-                raise UNAVAILABLE.error("all database connections are in use", retry_after=1.0) from exc
+                raise DATABASE_DOWN.error("all database connections are in use", retry_after=1.0) from exc
         raise AssertionError("unreachable")
 
     def _once(self, engine: Engine, work: Callable[[Tx], T]) -> tuple[T, list[Callable[[], None]]]:
@@ -163,5 +163,5 @@ def convert(exc: DBAPIError) -> ApiError | DBAPIError:
         return CONFLICT.error("the change collides with another one")
     unreachable = exc.connection_invalidated or isinstance(exc, InterfaceError | OperationalError)
     if unreachable:
-        return UNAVAILABLE.error(f"the database did not do it: {text.splitlines()[0][:200]}", retry_after=1.0)
+        return DATABASE_DOWN.error(f"the database did not do it: {text.splitlines()[0][:200]}", retry_after=1.0)
     return exc

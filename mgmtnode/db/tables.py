@@ -25,6 +25,8 @@ from sqlalchemy import (
 )
 
 from mgmtnode.db.base import JsonOf, UtcTime, UuidText, metadata
+from mgmtnode.errors import Problem
+from mgmtnode.jobs.job import StepRecord
 
 Identity = BigInteger().with_variant(Integer(), "sqlite")
 OPEN_STATES = "('Pending', 'Running', 'RollingBack')"
@@ -87,9 +89,12 @@ job = Table(
     Column("state", String(16), nullable=False),
     Column("owner_node", String(128)),
     Column("fence", BigInteger, nullable=False, server_default="0"),
-    Column("run_no", BigInteger),
-    Column("step", Integer, nullable=False, server_default="0"),
-    Column("journal", Text, comment="flow version, context and step records as JSON"),
+    Column("origin", String(64), nullable=False, server_default="", comment="type where a cascading deletion began"),
+    Column("step_no", Integer, nullable=False, server_default="0", comment="first step that is not journalled as done"),
+    Column("step", String(64), comment="name of the step last journalled"),
+    Column("steps", JsonOf(list[StepRecord]), comment="what each step did, as of the last commit"),
+    Column("progress", Integer, nullable=False, server_default="0", comment="percent"),
+    Column("journal", Text, comment="flow, version and context as JSON; emptied at the end"),
     Column("cancel_requested", Boolean, nullable=False, default=False),
     Column("crashes", Integer, nullable=False, server_default="0"),
     Column("deadline_at", UtcTime, nullable=False),
@@ -97,7 +102,7 @@ job = Table(
     Column("started_at", UtcTime),
     Column("ended_at", UtcTime),
     Column("result", JsonOf(), comment="the reply, once Succeeded"),
-    Column("error", JsonOf(), comment="the Problem, once Failed or Cancelled"),
+    Column("error", JsonOf(Problem), comment="what went wrong, once Failed or Cancelled"),
     UniqueConstraint("account_uuid", "idempotency_key"),
     Index("ix_job_open_slot_seq", "slot", "seq", postgresql_where=OPEN, sqlite_where=OPEN),
     Index("ix_job_open_resource_seq", "resource_uuid", "seq", postgresql_where=OPEN, sqlite_where=OPEN),
@@ -183,7 +188,6 @@ cluster = Table(
     Column("uuid", UuidText, nullable=False),
     Column("ring_version", BigInteger, nullable=False),
     Column("db_generation", BigInteger, nullable=False),
-    Column("run_no", BigInteger, nullable=False, server_default="0", comment="the last number handed to a job's run"),
 )
 
 node = Table(

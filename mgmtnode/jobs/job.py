@@ -76,8 +76,8 @@ class StepRecord(Data):
     error: str | None = None
 
 
-class Job(Data):
-    """A job as the API shows it."""
+class JobBrief(Data):
+    """A job as lists show it."""
 
     uuid: str
     api: str
@@ -88,9 +88,8 @@ class Job(Data):
     parent_uuid: str | None = None
     progress: int = 0
     step: str | None = None
-    steps: list[StepRecord] = []
+    steps: list[StepRecord] | None = None
     owner_node: str | None = None
-    queue_position: int | None = None
     accepted_at: datetime
     started_at: datetime | None = None
     ended_at: datetime | None = None
@@ -104,16 +103,32 @@ class Job(Data):
         return self.state in TERMINAL
 
 
-JOB = Resource("job", "jobs", Job, owned=True, backed=False)
+class Job(JobBrief):
+    """A job as the API shows it: with its place in the queue of its resource while it waits (0 = next)."""
+
+    queue_position: int | None = None
+    replayed: bool = False
+
+
+class Plan(Data):
+    """The answer to a dry run: what would be done, and what the first steps would decide (host, addresses)."""
+
+    api: str
+    resource_type: str
+    resource_uuid: str
+    steps: list[str]
+    context: Any = None
+
+
+JOB = Resource("job", "jobs", JobBrief, owned=True, backed=False)
 
 
 class Journal(msgspec.Struct, kw_only=True):
-    """What a flow has to remember to be resumed: the row's ``journal`` column."""
+    """What a flow has to remember to be resumed or rolled back: the row's ``journal`` column."""
 
-    flow: str = ""
+    flow: str
     version: int = 1
-    context: Any = None
-    records: list[StepRecord] = []
+    context: msgspec.Raw = msgspec.Raw(b"null")
     failed_step: int | None = None
-    problem: Problem | None = None
     outcome: JobState = JobState.FAILED
+    problem: Problem | None = None

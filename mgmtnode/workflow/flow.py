@@ -51,14 +51,33 @@ class Step(Generic[S, C]):
 
 
 @dataclass(frozen=True, slots=True)
+class Sealed:
+    """What the sealed registers of a resource say: the highest order taken, and whether that command ended how.
+
+    ``step`` is the step number in that order; ``state`` is STARTED, DONE or FAILED.
+    """
+
+    run_no: int
+    step: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
 class Flow(Generic[S, C, R]):
     """``result`` builds the reply in the transaction that ends the job. ``version`` is raised when steps change their
-    meaning; a node runs only versions it knows."""
+    meaning; a node runs only versions it knows.
+
+    ``hosts`` names the hosts that may hold something of the resource; ``seal(service, context, fence)`` seals their
+    registers when another owner takes the flow over and returns the highest order found, or None where no host ever
+    heard of it. A flow without host commands has neither; its steps are simply run again.
+    """
 
     name: str
     steps: tuple[Step[S, C] | TxStep[S, C], ...]
     result: Callable[[S, Tx, C], R]
     version: int = 1
+    hosts: Callable[[C], list[str]] | None = None
+    seal: Callable[[S, C, int], Awaitable[Sealed | None]] | None = None
 
 
 AnyFlow = Flow[Any, Any, Any]

@@ -22,6 +22,11 @@ class JobHandle(Protocol):
     def caller(self) -> Caller: ...
 
     @property
+    def origin(self) -> str:
+        """The resource type where a cascading deletion began, or empty."""
+        ...
+
+    @property
     def token(self) -> WorkToken: ...
 
     async def child(self, msg: ApiJob[Any], *, key: str) -> Job:

@@ -51,7 +51,7 @@ class ZoneService(Service):
 
     @job(DELETE_ZONE)
     def delete(self, msg: DeleteZone, work: WorkToken) -> DeletionContext:
-        return DeletionContext(uuid=msg.uuid, force=msg.force)
+        return DeletionContext(uuid=msg.uuid, kind="zone", force=msg.force)
 
     @handler()
     def get(self, tx: Tx, msg: GetZone) -> Zone:

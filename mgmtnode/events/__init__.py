@@ -1,0 +1,1 @@
+"""Events: facts about resources, logged with the transaction that made them so."""

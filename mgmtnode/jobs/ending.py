@@ -1,0 +1,53 @@
+"""Ending a job: one transaction with the terminal state, the claim's release and the event."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+
+from mgmtnode.bus.message import Event
+from mgmtnode.db.session import Tx
+from mgmtnode.errors import Problem
+from mgmtnode.jobs.claim import Claimed
+from mgmtnode.jobs.job import JobState, StepRecord
+from mgmtnode.jobs.repository import JobRepository
+
+
+class JobEnded(Event, frozen=True, kw_only=True):
+    """Every node hears it, so that whoever waits for the job can look."""
+
+    name: ClassVar[str] = "job.ended"
+    state: JobState
+    api: str
+    target_uuid: str
+    problem: Problem | None = None
+
+
+def finish(
+    tx: Tx,
+    jobs: JobRepository,
+    claimed: Claimed,
+    state: JobState,
+    *,
+    steps: list[StepRecord],
+    result: Any = None,
+    problem: Problem | None = None,
+) -> None:
+    """Writes the end. Raises Fenced if it is not this node's to write."""
+    row = claimed.row
+    values: dict[str, Any] = {
+        "state": state,
+        "ended_at": tx.now,
+        "result": None if result is None else msgspec.to_builtins(result),
+        "error": problem,
+        "steps": steps,
+        "journal": None,
+    }
+    if state is JobState.SUCCEEDED:
+        values["progress"] = 100
+    jobs.write(tx, row.uuid, claimed.fence, claimed.state, values)
+    jobs.release(tx, row.resource_uuid, row.uuid)
+    tx.record(
+        JobEnded(resource_uuid=row.uuid, state=state, api=row.api, target_uuid=row.resource_uuid, problem=problem)
+    )

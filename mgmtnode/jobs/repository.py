@@ -1,0 +1,178 @@
+"""The only SQL on jobs and claims. Every change of a running job is a compare-and-set on (uuid, fence, state)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import and_, delete, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from mgmtnode.db.session import Tx
+from mgmtnode.db.tables import claim, cleanup_debt, job, resource, ring_slot, share
+from mgmtnode.jobs.job import Job, JobState
+
+OPEN = (JobState.PENDING, JobState.RUNNING, JobState.ROLLING_BACK)
+VIEW = tuple(job.c[f] for f in Job.__struct_fields__ if f in job.c)
+
+
+class Fenced(Exception):
+    """Somebody else owns the job now, or it has ended: drop everything, touch nothing."""
+
+
+class JobRow(msgspec.Struct, kw_only=True):
+    """What running a job needs of its row."""
+
+    seq: int
+    uuid: str
+    account_uuid: str
+    caller: str
+    api: str
+    payload: str
+    resource_type: str
+    resource_uuid: str
+    origin: str
+    slot: int
+    state: str
+    fence: int
+    step_no: int
+    journal: str | None
+    cancel_requested: bool
+    crashes: int
+    deadline_at: datetime
+    owner_node: str | None
+    steps: list[Any] | None
+
+
+ROW = tuple(job.c[f] for f in JobRow.__struct_fields__)
+
+
+class JobRepository:
+    def insert(self, tx: Tx, values: dict[str, Any]) -> int | None:
+        """The new job's seq; None if (account, key) exists."""
+        make = (sqlite if tx.dialect == "sqlite" else postgresql).insert(job)
+        statement = make.values(values).on_conflict_do_nothing().returning(job.c.seq)
+        return tx.execute(statement).scalar()
+
+    def by_key(self, tx: Tx, account: str, key: str) -> tuple[str, Job] | None:
+        """(request hash, job) of an earlier request with this key."""
+        where = and_(job.c.account_uuid == account, job.c.idempotency_key == key)
+        row = tx.execute(select(job.c.request_hash, *VIEW).where(where)).mappings().first()
+        return (str(row["request_hash"]), _view(row)) if row else None
+
+    def view(self, tx: Tx, uuid: str) -> Job | None:
+        row = tx.execute(select(*VIEW).where(job.c.uuid == uuid)).mappings().first()
+        return _view(row) if row else None
+
+    def get(self, tx: Tx, uuid: str) -> JobRow | None:
+        row = tx.execute(select(*ROW).where(job.c.uuid == uuid)).mappings().first()
+        return JobRow(**row) if row else None
+
+    def waiting(self, tx: Tx, resource_uuid: str) -> int:
+        return int(tx.execute(select(func.count()).where(_open_on(resource_uuid))).scalar() or 0)
+
+    def ahead(self, tx: Tx, resource_uuid: str, seq: int) -> bool:
+        """Whether an earlier accepted job on the resource has not ended."""
+        return tx.execute(select(job.c.seq).where(_open_on(resource_uuid), job.c.seq < seq).limit(1)).first() is not None
+
+    def before(self, tx: Tx, resource_uuid: str, uuid: str) -> list[str]:
+        """The open jobs on the resource accepted before job ``uuid``, oldest first."""
+        mine = select(job.c.seq).where(job.c.uuid == uuid).scalar_subquery()
+        where = and_(_open_on(resource_uuid), job.c.seq < mine)
+        return [str(r[0]) for r in tx.execute(select(job.c.uuid).where(where).order_by(job.c.seq))]
+
+    def position(self, tx: Tx, uuid: str) -> int:
+        """How many open jobs on its resource come before job ``uuid``."""
+        mine = select(job.c.resource_uuid, job.c.seq).where(job.c.uuid == uuid).subquery()
+        ahead = and_(job.c.resource_uuid == mine.c.resource_uuid, job.c.state.in_(OPEN), job.c.seq < mine.c.seq)
+        return int(tx.execute(select(func.count()).select_from(job).join(mine, ahead)).scalar() or 0)
+
+    def family(self, tx: Tx, uuid: str) -> list[str]:
+        """The job and its open descendants."""
+        found, level = [uuid], [uuid]
+        while level:
+            where = and_(job.c.parent_uuid.in_(level), job.c.state.in_(OPEN))
+            level = [str(r[0]) for r in tx.execute(select(job.c.uuid).where(where))]
+            found += level
+        return found
+
+    def epoch(self, tx: Tx, slot: int, owner: str, incarnation: int) -> int | None:
+        """The slot's epoch if this node owns it; the row stays locked, so no takeover commits meanwhile."""
+        where = and_(ring_slot.c.slot == slot, ring_slot.c.owner == owner, ring_slot.c.incarnation == incarnation)
+        return tx.execute(select(ring_slot.c.epoch).where(where).with_for_update(read=True)).scalar()
+
+    def take(self, tx: Tx, row: JobRow, values: dict[str, Any]) -> None:
+        """The compare-and-set of a claim. Raises Fenced."""
+        where = and_(job.c.uuid == row.uuid, job.c.state == row.state, job.c.fence <= values["fence"])
+        if not tx.execute(update(job).where(where).values(values)).rowcount:
+            raise Fenced
+
+    def hold(self, tx: Tx, resource_uuid: str, job_uuid: str, fence: int) -> bool:
+        """Inserts the claim, the database's own «one job a resource»; False if another job has it."""
+        make = (sqlite if tx.dialect == "sqlite" else postgresql).insert(claim)
+        values = {"resource_uuid": resource_uuid, "job_uuid": job_uuid, "fence": fence}
+        statement = make.values(values).on_conflict_do_update(
+            index_elements=["resource_uuid"], set_={"fence": fence}, where=claim.c.job_uuid == job_uuid
+        )
+        return bool(tx.execute(statement).rowcount)
+
+    def write(self, tx: Tx, uuid: str, fence: int, state: JobState, values: dict[str, Any]) -> None:
+        """The compare-and-set of a running job. Raises Fenced when it is not ours in that state any more."""
+        where = and_(job.c.uuid == uuid, job.c.fence == fence, job.c.state == state)
+        if not tx.execute(update(job).where(where).values(values)).rowcount:
+            raise Fenced
+
+    def release(self, tx: Tx, resource_uuid: str, job_uuid: str) -> None:
+        tx.execute(delete(claim).where(claim.c.resource_uuid == resource_uuid, claim.c.job_uuid == job_uuid))
+
+    def request_cancel(self, tx: Tx, uuid: str) -> None:
+        tx.execute(update(job).where(job.c.uuid == uuid, job.c.state.in_(OPEN)).values(cancel_requested=True))
+
+    def cancelled(self, tx: Tx, uuids: Iterable[str]) -> set[str]:
+        where = and_(job.c.uuid.in_(list(uuids)), job.c.cancel_requested, job.c.state.in_(OPEN))
+        return {str(r[0]) for r in tx.execute(select(job.c.uuid).where(where))}
+
+    def open_in(self, tx: Tx, slots: Sequence[int] | None, after: int, limit: int) -> list[tuple[int, str, str]]:
+        """(seq, uuid, resource) of open jobs after ``after``, oldest first; ``slots`` None means all."""
+        statement = select(job.c.seq, job.c.uuid, job.c.resource_uuid).where(job.c.state.in_(OPEN), job.c.seq > after)
+        if slots is not None:
+            statement = statement.where(job.c.slot.in_(slots))
+        rows = tx.execute(statement.order_by(job.c.seq).limit(limit))
+        return [(int(r[0]), str(r[1]), str(r[2])) for r in rows]
+
+    def owe(self, tx: Tx, host_uuid: str, resource_uuid: str, job_uuid: str, reason: str) -> None:
+        """Writes down that something of the resource may be left on the host."""
+        make = (sqlite if tx.dialect == "sqlite" else postgresql).insert(cleanup_debt)
+        values = {
+            "host_uuid": host_uuid,
+            "resource_uuid": resource_uuid,
+            "job_uuid": job_uuid,
+            "reason": reason,
+            "created_at": tx.now,
+        }
+        tx.execute(make.values(values).on_conflict_do_nothing())
+
+    def known(self, tx: Tx, uuids: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """(type, account) of those resources that exist."""
+        rows = tx.execute(select(resource.c.uuid, resource.c.type, resource.c.account_uuid).where(resource.c.uuid.in_(uuids)))
+        return {str(r[0]): (str(r[1]), str(r[2])) for r in rows}
+
+    def shared(self, tx: Tx, uuids: Sequence[str], account: str) -> set[str]:
+        """Those of the resources that are shared with the account or with everybody."""
+        where = and_(share.c.resource_uuid.in_(uuids), or_(share.c.account_uuid == account, share.c.account_uuid == "*"))
+        return {str(r[0]) for r in tx.execute(select(share.c.resource_uuid).where(where))}
+
+    def forget(self, tx: Tx, before: datetime, limit: int) -> int:
+        """Deletes ended jobs older than ``before``; returns how many."""
+        old = select(job.c.seq).where(job.c.ended_at < before).limit(limit)
+        return tx.execute(delete(job).where(job.c.seq.in_(old))).rowcount
+
+
+def _open_on(resource_uuid: str) -> Any:
+    return and_(job.c.resource_uuid == resource_uuid, job.c.state.in_(OPEN))
+
+
+def _view(row: Any) -> Job:
+    return Job(**{k: v for k, v in row.items() if k in Job.__struct_fields__} | {"state": JobState(row["state"])})

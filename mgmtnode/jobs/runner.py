@@ -1,0 +1,150 @@
+"""Running jobs on their owner: one worker a resource, in accepted order, as many resources at once as there are."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from typing import Any
+
+from mgmtnode.db.session import Tx
+from mgmtnode.errors import ApiError, from_exception
+from mgmtnode.jobs.claim import Claimed, Claims, Outcome, Verdict, refuse_overdue
+from mgmtnode.jobs.ending import finish
+from mgmtnode.jobs.job import JobState
+from mgmtnode.jobs.repository import Fenced, JobRepository
+from mgmtnode.workflow.engine import EngineParts, FlowRun, ended_as, persist
+
+log = logging.getLogger(__name__)
+RETRY_PAUSE = 0.2  # seconds before a job that waits for an earlier one is looked at again
+LONGEST_RETRY = 2.0
+
+
+class Runner:
+    """Holds what this node works on. Memory only: all of it is found again from the database."""
+
+    def __init__(self, parts: EngineParts, jobs: JobRepository, claims: Claims) -> None:
+        self._parts, self._jobs, self._claims = parts, jobs, claims
+        self._waiting: dict[str, list[tuple[int, str]]] = {}
+        self._workers: dict[str, asyncio.Task[None]] = {}
+        self._known: set[str] = set()
+        self.running: dict[str, FlowRun] = {}
+        self.closing = False
+
+    def __len__(self) -> int:
+        """Open jobs this node knows of."""
+        return len(self._known)
+
+    def offer(self, seq: int, uuid: str, resource_uuid: str) -> None:
+        """Says that a job of an own slot waits. Offering it again does nothing."""
+        if uuid in self._known or self.closing:
+            return
+        self._known.add(uuid)
+        heapq.heappush(self._waiting.setdefault(resource_uuid, []), (seq, uuid))
+        if resource_uuid not in self._workers:
+            task = asyncio.get_running_loop().create_task(self._work(resource_uuid))
+            self._workers[resource_uuid] = task
+
+    def cancel(self, uuid: str) -> None:
+        """Interrupts a running job; what it does next is roll back."""
+        if run := self.running.get(uuid):
+            run.cancel()
+
+    async def drain(self, seconds: float) -> None:
+        """Takes no more, waits for the workers, and leaves those that take longer to the next owner."""
+        self.closing = True
+        workers = list(self._workers.values())
+        if workers:
+            await asyncio.wait(workers, timeout=seconds)
+        for task in workers:
+            task.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+    def snapshot(self) -> dict[str, Any]:
+        return {
+            "running": {uuid: run.live.step for uuid, run in self.running.items()},
+            "waiting": {resource: len(queue) for resource, queue in self._waiting.items() if queue},
+        }
+
+    async def _work(self, resource_uuid: str) -> None:
+        queue = self._waiting[resource_uuid]
+        try:
+            while queue and not self.closing:
+                _, uuid = heapq.heappop(queue)
+                try:
+                    await self._run(uuid, resource_uuid)
+                finally:
+                    self._known.discard(uuid)
+        finally:
+            del self._workers[resource_uuid]
+            for _, uuid in self._waiting.pop(resource_uuid):
+                self._known.discard(uuid)
+
+    async def _run(self, uuid: str, resource_uuid: str) -> None:
+        pause = RETRY_PAUSE
+        while not self.closing:
+            try:
+                verdict = await self._run_once(uuid)
+            except Fenced:
+                return
+            except Exception:
+                log.exception("job %s: dropped; it is taken up again from its row", uuid)
+                return
+            if verdict is not Verdict.WAIT:
+                return
+            await self._earlier_first(resource_uuid, uuid)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_RETRY)
+
+    async def _earlier_first(self, resource_uuid: str, uuid: str) -> None:
+        """Runs the earlier jobs of the resource that this node had not heard of."""
+        for earlier in await self._parts.db.read(lambda tx: self._jobs.before(tx, resource_uuid, uuid)):
+            if earlier not in self._known:
+                await self._run_once(earlier)
+
+    async def _run_once(self, uuid: str) -> Verdict:
+        try:
+            outcome = await persist(self._parts.db, lambda tx: self._claims.claim(tx, uuid, self._begin))
+        except Fenced:
+            raise
+        except Exception as exc:
+            if not isinstance(exc, ApiError):
+                log.exception("job %s: its first step failed", uuid)
+            error = from_exception(exc)
+            outcome = await persist(self._parts.db, lambda tx: self._claims.claim(tx, uuid, self._refusing(error)))
+        await self._go_on(outcome)
+        return outcome.verdict
+
+    async def _go_on(self, outcome: Outcome) -> None:
+        claimed = outcome.claimed
+        if claimed is None or outcome.verdict not in (Verdict.RUN, Verdict.RECOVER):
+            return
+        run = claimed.run or FlowRun(self._parts, claimed)
+        self.running[run.uuid] = run
+        try:
+            if outcome.verdict is Verdict.RUN:
+                await run.go(run.first_step)
+            else:
+                log.info("job %s (%s): taken over from its journal", run.uuid, claimed.spec.name)
+                await run.recover()
+        finally:
+            del self.running[run.uuid]
+
+    def _begin(self, tx: Tx, claimed: Claimed) -> bool:
+        refuse_overdue(tx, claimed.row)
+        spec = claimed.spec
+        if spec.flow is not None:
+            claimed.context = spec.run(claimed.msg, claimed.token(0))
+            claimed.run = FlowRun(self._parts, claimed)
+            return claimed.run.begin(tx)
+        result = spec.run(tx, claimed.msg)
+        self._parts.created(tx, claimed)
+        finish(tx, self._jobs, claimed, JobState.SUCCEEDED, steps=[], result=result)
+        return True
+
+    def _refusing(self, error: ApiError) -> Any:
+        def begin(tx: Tx, claimed: Claimed) -> bool:
+            finish(tx, self._jobs, claimed, ended_as(error.problem), steps=[], problem=error.problem)
+            return True
+
+        return begin
