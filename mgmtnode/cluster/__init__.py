@@ -1,0 +1,1 @@
+"""Membership: which nodes there are and which slots each owns."""
