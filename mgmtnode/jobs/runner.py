@@ -13,7 +13,8 @@ from mgmtnode.jobs.claim import Claimed, Claims, Outcome, Verdict, refuse_overdu
 from mgmtnode.jobs.ending import finish
 from mgmtnode.jobs.job import JobState
 from mgmtnode.jobs.repository import Fenced, JobRepository
-from mgmtnode.workflow.engine import EngineParts, FlowRun, ended_as, persist
+from mgmtnode.workflow.engine import EngineParts, FlowRun
+from mgmtnode.workflow.journal import ended_as, persist
 
 log = logging.getLogger(__name__)
 RETRY_PAUSE = 0.2  # seconds before a job that waits for an earlier one is looked at again

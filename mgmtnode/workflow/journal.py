@@ -1,0 +1,119 @@
+"""The journal of a running job: where it is, and what must be written down before it may go on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+
+from mgmtnode.db.session import Database, Tx
+from mgmtnode.errors import CANCELLED, DATABASE_DOWN, ApiError, Problem
+from mgmtnode.jobs import ledger
+from mgmtnode.jobs.claim import Claimed
+from mgmtnode.jobs.ending import finish
+from mgmtnode.jobs.job import JobState, Journal, StepRecord
+from mgmtnode.jobs.repository import JobRepository
+from mgmtnode.ports import Clock
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+PAUSE = 0.5  # seconds between attempts at a database or host that does not answer
+LONGEST_PAUSE = 5.0
+
+
+@dataclass(kw_only=True)
+class Live:
+    """Where a running job is, for who watches it."""
+
+    step: str = ""
+    percent: int = 0
+    text: str = ""
+    records: list[StepRecord] = field(default_factory=list)
+
+
+class JobJournal:
+    """Everything one run of a job writes to its row. Each write is a compare-and-set and raises Fenced when another
+    owner took the job over."""
+
+    def __init__(self, db: Database, jobs: JobRepository, clock: Clock, claimed: Claimed) -> None:
+        assert claimed.spec.flow is not None
+        self._db, self._jobs, self._clock, self._claimed = db, jobs, clock, claimed
+        self._flow = claimed.spec.flow
+        self.live = Live(records=[StepRecord(name=step.name, state="Waiting") for step in self._flow.steps])
+
+    async def write(self, work: Callable[[Tx], T]) -> T:
+        return await persist(self._db, work)
+
+    def enter(self, index: int, at: datetime | None = None) -> None:
+        """Step ``index`` begins."""
+        step = self._flow.steps[index]
+        self.live.step, self.live.percent, self.live.text = step.name, 0, ""
+        self.live.records[index] = StepRecord(name=step.name, state="Running", started_at=at or self._clock.now())
+
+    def leave(self, index: int, state: str, error: str | None = None, at: datetime | None = None) -> None:
+        """Step ``index`` came to ``state``: Done, Failed, Undone or UndoFailed."""
+        ended = at or self._clock.now()
+        record = msgspec.structs.replace(self.live.records[index], state=state, ended_at=ended, error=error)
+        self.live.records[index] = record
+
+    def done_up_to(self, tx: Tx, step_no: int) -> None:
+        """The steps before ``step_no`` are done, and the context is as it is now."""
+        values = {
+            "step_no": step_no,
+            "step": self._flow.steps[min(step_no, len(self._flow.steps) - 1)].name,
+            "steps": self.live.records,
+            "progress": 100 * step_no // max(1, len(self._flow.steps)),
+            "journal": self._encoded(),
+        }
+        self._write(tx, JobState.RUNNING, values)
+
+    def rolling_back(self, tx: Tx, failed: int, outcome: JobState, problem: Problem) -> None:
+        """Written ahead of the first undo; there is no way back from it."""
+        journal = self._encoded(failed_step=failed, outcome=outcome, problem=problem)
+        values = {"state": JobState.ROLLING_BACK, "journal": journal, "steps": self.live.records}
+        self._write(tx, JobState.RUNNING, values)
+
+    def undone(self, tx: Tx) -> None:
+        self._write(tx, JobState.ROLLING_BACK, {"steps": self.live.records})
+
+    def end(self, tx: Tx, state: JobState, *, result: Any = None, problem: Problem | None = None) -> None:
+        finish(tx, self._jobs, self._claimed, state, steps=self.live.records, result=result, problem=problem)
+
+    def quarantine(self, tx: Tx, reason: str) -> None:
+        """Something may be left on a host: keeps what the resource holds from being handed out, and owes a clean-up."""
+        row = self._claimed.row
+        ledger.quarantine(tx, row.resource_uuid)
+        for host in self._flow.hosts(self._claimed.context) if self._flow.hosts else []:
+            self._jobs.owe(tx, host, row.resource_uuid, row.uuid, reason)
+
+    def _write(self, tx: Tx, state: JobState, values: dict[str, Any]) -> None:
+        self._jobs.write(tx, self._claimed.row.uuid, self._claimed.fence, state, values)
+
+    def _encoded(self, **undo: Any) -> str:
+        context = msgspec.Raw(msgspec.json.encode(self._claimed.context))
+        journal = Journal(flow=self._flow.name, version=self._flow.version, context=context, **undo)
+        return msgspec.json.encode(journal).decode()
+
+
+def ended_as(problem: Problem) -> JobState:
+    """The terminal state of a job that ends with ``problem``."""
+    return JobState.CANCELLED if problem.code == CANCELLED.id else JobState.FAILED
+
+
+async def persist(db: Database, work: Callable[[Tx], T]) -> T:
+    """A write that waits for the database as long as it is away: a flow pauses, it does not fail."""
+    wait = PAUSE
+    while True:
+        try:
+            return await db.write(work)
+        except ApiError as error:
+            if error.code != DATABASE_DOWN.id:
+                raise
+            log.warning("waiting for the database: %s", error)
+        await asyncio.sleep(wait)
+        wait = min(wait * 2, LONGEST_PAUSE)

@@ -1,0 +1,100 @@
+"""Undoing a flow: newest step first, the failed one included, and what cannot be undone is owed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from mgmtnode.bus.context import CallContext, current
+from mgmtnode.db.session import Tx
+from mgmtnode.errors import ApiError, Problem
+from mgmtnode.jobs.claim import Claimed, bind
+from mgmtnode.jobs.job import JobState
+from mgmtnode.jobs.repository import Fenced
+from mgmtnode.workflow.flow import Sealed, Step, TxStep
+from mgmtnode.workflow.handle import JobHandle
+from mgmtnode.workflow.journal import LONGEST_PAUSE, PAUSE, JobJournal
+
+log = logging.getLogger(__name__)
+
+UNDO_ORDER = 1000  # undo steps are ordered above every forward step, newest first
+UNDO_ATTEMPTS = 5
+
+
+class Rollback:
+    """Takes a job that is RollingBack to its end. ``seconds``: how long one run tries before it leaves debts."""
+
+    def __init__(self, claimed: Claimed, journal: JobJournal, handle: JobHandle, seconds: float) -> None:
+        assert claimed.spec.flow is not None
+        self._claimed, self._journal, self._handle = claimed, journal, handle
+        self._flow, self._service = claimed.spec.flow, claimed.spec.service
+        self._limit = asyncio.get_running_loop().time() + seconds
+        self._debts: list[str] = []
+
+    async def go(self, failed: int, problem: Problem | None, outcome: JobState, sealed: Sealed | None) -> None:
+        """Undoes from step ``failed`` down. ``sealed``: how far an earlier owner's undo got."""
+        steps = self._flow.steps
+        below = sealed.step if sealed and sealed.step >= UNDO_ORDER else 0
+        tail = failed
+        while tail >= 0 and not all(isinstance(step, TxStep) for step in steps[: tail + 1]):
+            order = UNDO_ORDER + len(steps) - tail
+            if order >= below:
+                await self._undo(tail, order)
+            tail -= 1
+        await self._journal.write(lambda tx: self._end(tx, tail, problem, outcome))
+
+    async def _undo(self, index: int, order: int) -> None:
+        step = self._flow.steps[index]
+        if isinstance(step, TxStep):
+            await self._journal.write(lambda tx: self._undo_sql(tx, step))
+        elif step.undo and (step.when is None or step.when(self._claimed.context)):
+            await self._undo_outside(index, order, step)
+
+    async def _undo_outside(self, index: int, order: int, step: Step[Any, Any]) -> None:
+        loop, live = asyncio.get_running_loop(), self._journal.live
+        live.step = f"undo {step.name}"
+        why = ""
+        for attempt in range(1, UNDO_ATTEMPTS + 1):
+            try:
+                await self._attempt(step, order, attempt)
+                self._journal.leave(index, "Undone")
+                return
+            except Fenced:
+                raise
+            except Exception as exc:
+                unforeseen = not isinstance(exc, ApiError)
+                log.warning("job %s: undo of %s failed: %s", self._handle.uuid, step.name, exc, exc_info=unforeseen)
+                why = str(exc)
+            if loop.time() >= self._limit:
+                break
+            await asyncio.sleep(min(PAUSE * attempt, LONGEST_PAUSE))
+        self._journal.leave(index, "UndoFailed", why)
+        self._debts.append(f"{step.name}: {why}")
+
+    async def _attempt(self, step: Step[Any, Any], order: int, attempt: int) -> None:
+        assert step.undo is not None
+        deadline = max(self._limit, asyncio.get_running_loop().time() + 1.0)
+        token = self._claimed.token(order, attempt)
+        reset = current.set(CallContext(deadline=deadline, trace=self._handle.uuid, work=token))
+        try:
+            async with asyncio.timeout_at(deadline):
+                await step.undo(self._service, self._handle, self._claimed.context)
+        finally:
+            current.reset(reset)
+
+    def _undo_sql(self, tx: Tx, step: TxStep[Any, Any]) -> None:
+        bind(tx, self._claimed, UNDO_ORDER)
+        if step.undo is not None:
+            step.undo(self._service, tx, self._claimed.context)
+        self._journal.undone(tx)
+
+    def _end(self, tx: Tx, tail: int, problem: Problem | None, outcome: JobState) -> None:
+        bind(tx, self._claimed, UNDO_ORDER + len(self._flow.steps))
+        if self._debts:
+            self._journal.quarantine(tx, "; ".join(self._debts))
+        for index in range(tail, -1, -1):
+            undo = self._flow.steps[index].undo
+            if undo is not None:
+                undo(self._service, tx, self._claimed.context)  # SQL steps only
+        self._journal.end(tx, outcome, problem=problem)
