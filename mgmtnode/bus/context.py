@@ -10,8 +10,9 @@ from mgmtnode.jobs.job import WorkToken
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """``deadline`` is on the monotonic clock of this node (on the wire it is remaining milliseconds). ``chain`` lists
-    the serial keys held up the tree, so that waiting for one of them again is refused instead of hanging."""
+    """``deadline`` is on the monotonic clock of this node (on the wire it is remaining milliseconds).
+    ``chain`` lists the serial keys held up the tree, so that waiting for one of them again is refused instead
+    of hanging."""
 
     deadline: float | None = None
     chain: tuple[str, ...] = ()

@@ -1,0 +1,114 @@
+"""Who hears which events on this node."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from contextvars import Context
+from typing import Any, TypeVar
+
+import msgspec
+
+from mgmtnode.bus.dispatch import Dispatcher
+from mgmtnode.bus.message import Event, type_name
+
+log = logging.getLogger(__name__)
+
+E = TypeVar("E", bound=Event)
+MAX_WAITING = 10_000
+
+
+class Subscription:
+    """One subscriber. Events about one resource reach it one after the other, in their order; a slow one
+    delays only itself, and loses events (counted) once MAX_WAITING wait: an event is heard at most once."""
+
+    def __init__(
+        self, event_type: type[Event], fn: Callable[[Any], Awaitable[None]], dispatcher: Dispatcher
+    ) -> None:
+        self.event_type, self._fn, self._dispatcher = event_type, fn, dispatcher
+        self.name = f"{getattr(fn, '__qualname__', fn)} on {event_type.__name__}"
+        self.waiting = self.lost = self.failed = 0
+        self._queues: dict[str, deque[Event]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def hear(self, event: Event) -> None:
+        if self.waiting >= MAX_WAITING:
+            self.lost += 1
+            return
+        self.waiting += 1
+        queue = self._queues.get(event.resource_uuid)
+        if queue is not None:
+            queue.append(event)
+            return
+        self._queues[event.resource_uuid] = queue = deque((event,))
+        # An empty context: what a subscriber does is no part of the call during which the event was
+        # published.
+        task = asyncio.get_running_loop().create_task(
+            self._tell(event.resource_uuid, queue), context=Context()
+        )
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _tell(self, resource: str, queue: deque[Event]) -> None:
+        try:
+            while queue:
+                if not await self._dispatcher.tell(self.name, self._fn, queue.popleft()):
+                    self.failed += 1
+                self.waiting -= 1
+        finally:
+            self.waiting -= len(queue)
+            del self._queues[resource]
+
+    def cancel(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+
+class Subscriptions:
+    """All subscriptions of a node, and the event types it knows by name."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._all: list[Subscription] = []
+        self._matching: dict[type[Event], list[Subscription]] = {}
+        self._decoders: dict[str, msgspec.json.Decoder[Event]] = {}
+
+    def subscribe(self, event_type: type[E], fn: Callable[[E], Awaitable[None]]) -> None:
+        """A base class hears all its subclasses that are declared or subscribed to."""
+        self._all.append(Subscription(event_type, fn, self._dispatcher))
+        self._matching.clear()
+        self.declare([event_type])
+
+    def declare(self, event_types: Iterable[type[Event]]) -> None:
+        """Makes event types known by name, so that they can be told from other nodes' messages."""
+        for event_type in event_types:
+            self._decoders.setdefault(type_name(event_type), msgspec.json.Decoder(event_type))
+
+    def hear(self, event: Event) -> None:
+        matching = self._matching.get(type(event))
+        if matching is None:
+            matching = [s for s in self._all if isinstance(event, s.event_type)]
+            self._matching[type(event)] = matching
+        for subscription in matching:
+            subscription.hear(event)
+
+    def hear_remote(self, name: str, body: msgspec.Raw) -> None:
+        """An event nobody here knows (from a newer release, or of no interest) is ignored."""
+        decoder = self._decoders.get(name)
+        if decoder is None:
+            return
+        try:
+            event = decoder.decode(body)
+        except msgspec.DecodeError as exc:
+            log.warning("event %s from another node cannot be read: %s", name, exc)
+            return
+        self.hear(event)
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        return [{"name": s.name, "waiting": s.waiting, "lost": s.lost, "failed": s.failed} for s in self._all]
+
+    def cancel(self) -> None:
+        for subscription in self._all:
+            subscription.cancel()

@@ -1,0 +1,1 @@
+"""Work on the event loop: queues per key, and things done again and again."""
