@@ -103,7 +103,7 @@ class JobBrief(Data, kw_only=True):
         return self.state in TERMINAL
 
 
-class Job(JobBrief):
+class Job(JobBrief, kw_only=True):
     """A job as the API shows it: with its place in the queue of its resource while it waits (0 = next)."""
 
     queue_position: int | None = None

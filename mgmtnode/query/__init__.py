@@ -1,0 +1,1 @@
+"""Queries over all resources: a join graph built from declared references, a condition grammar, and the SQL for both."""

@@ -1,0 +1,177 @@
+"""One SELECT being put together: which tables of the graph it reads, joined how, filtered by what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import Any
+
+from sqlalchemy import (
+    Alias,
+    ColumnElement,
+    FromClause,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    false,
+    literal_column,
+    or_,
+    select,
+)
+
+from mgmtnode.db import tables as core
+from mgmtnode.db.resource import PUBLIC
+from mgmtnode.query.graph import Edge, Field, Graph, Node
+
+ME = "me"
+
+
+class Stop:
+    """One resource on the way. Its own table and its core row are joined only if a column of theirs is used.
+
+    ``link`` is the column that holds its uuid one stop before. ``core_first``: the root's uuid is taken from the core
+    table, so that its indexes can give the order.
+    """
+
+    def __init__(
+        self, node: Node, number: int, *, link: ColumnElement[Any] | None = None, core_first: bool = False
+    ):
+        self.node = node
+        self.link = link
+        self._core_first = core_first
+        self._own = node.table.alias(f"t{number}")
+        self._core = core.resource.alias(f"r{number}")
+        self.uses_own = self.uses_core = False
+
+    @property
+    def own(self) -> Alias:
+        self.uses_own = True
+        return self._own
+
+    @property
+    def core(self) -> Alias:
+        self.uses_core = True
+        return self._core
+
+    @property
+    def uuid(self) -> ColumnElement[Any]:
+        if self.link is not None:
+            return self.link
+        return self.core.c.uuid if self._core_first else self.own.c[self.node.key]
+
+    def column(self, field: Field) -> ColumnElement[Any]:
+        assert field.column is not None
+        if field.core:
+            return self.core.c[field.column.name]
+        if field.column.name == self.node.key:
+            return self.uuid
+        return self.own.c[field.column.name]
+
+    def joined(self, before: FromClause | None) -> FromClause:
+        """``before`` joined with what of this stop is used; without ``before``, what a SELECT starts from."""
+        key, link = self.node.key, self.link
+        for used, alias, name in ((self.uses_own, self._own, key), (self.uses_core, self._core, "uuid")):
+            if not used:
+                continue
+            if before is None:
+                before = alias
+            else:
+                at = link if link is not None else self._own.c[key]
+                before = before.join(alias, self._on(alias, name, at))
+            if alias is self._own:
+                link = alias.c[key]
+        assert before is not None
+        return before
+
+    def _on(self, alias: Alias, name: str, at: ColumnElement[Any]) -> ColumnElement[bool]:
+        return alias.c[name] == at
+
+
+class Scope:
+    """A SELECT over the root type and all that is reached from it by forward references, each joined once.
+
+    ``limited``: a caller sees only what is theirs or shared with them, at every stop.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        root: Node,
+        *,
+        limited: bool,
+        numbers: Iterator[int] | None = None,
+        core_first: bool = False,
+    ) -> None:
+        self.graph, self.limited = graph, limited
+        self.numbers = numbers or count()
+        self.root = Stop(root, next(self.numbers), core_first=core_first and root.resource.backed)
+        self.where: list[ColumnElement[bool]] = []
+        self._stops: dict[tuple[str, ...], Stop] = {(): self.root}
+        self._limit(self.root)
+
+    def stop(self, path: tuple[str, ...]) -> Stop:
+        """The stop at the end of forward references ``path``."""
+        found = self._stops.get(path)
+        if found is None:
+            before = self.stop(path[:-1])
+            edge = before.node.edges[path[-1]]
+            link = before.own.c[edge.near]
+            found = self._stops[path] = Stop(self.graph[edge.target], next(self.numbers), link=link)
+            self._limit(found)
+        return found
+
+    def inner(self, node: Node) -> Scope:
+        """A scope for a subquery over ``node`` with table names of its own."""
+        return Scope(self.graph, node, limited=self.limited, numbers=self.numbers)
+
+    def select(self, *columns: Any) -> Select[Any]:
+        source: FromClause | None = None
+        for stop in self._stops.values():
+            if stop.uses_own or stop.uses_core or stop is self.root:
+                source = stop.joined(source)
+        assert source is not None
+        return select(*columns).select_from(source).where(*self.where, *self._types())
+
+    def _types(self) -> list[ColumnElement[bool]]:
+        """Says the type of each core row: redundant, but the core's indexes begin with it."""
+        stops = (s for s in self._stops.values() if s.uses_core)
+        return [s.core.c.type == literal_column(f"'{s.node.type}'") for s in stops]
+
+    def _limit(self, stop: Stop) -> None:
+        if self.limited:
+            self.where.append(visible(stop))
+
+
+def visible(stop: Stop) -> ColumnElement[bool]:
+    """Whether the account in the parameter ``me`` sees a resource: its own, shared with it, or with everybody."""
+    me: Any = bindparam(ME)
+    if not stop.node.resource.backed:
+        account = stop.node.table.c.get("account_uuid")
+        return false() if account is None else stop.own.c.account_uuid == me
+    share = core.share.alias()
+    core_row = stop.core
+    shared = exists(
+        select(literal_column("1"))
+        .select_from(share)
+        .where(
+            share.c.resource_uuid == core_row.c.uuid,
+            share.c.account_uuid.in_([me, literal_column(f"'{PUBLIC}'")]),
+        )
+        .correlate(core_row)
+    )
+    return or_(core_row.c.account_uuid == me, shared)
+
+
+def reach(outer: Stop, edge: Edge, inner: Scope) -> tuple[Select[Any], ColumnElement[Any]]:
+    """The rows of ``inner`` at the far end of ``edge``, and their column with the uuid of ``outer``."""
+    if edge.link is None:
+        far = inner.root.own.c[edge.far]
+        return inner.select(far), far
+    link = edge.link.alias(f"l{next(inner.numbers)}")
+    near_uuid = inner.root.uuid
+    return inner.select(link.c[edge.far]).where(link.c[edge.near] == near_uuid), link.c[edge.far]
+
+
+def every(conditions: Sequence[ColumnElement[bool]]) -> ColumnElement[bool]:
+    return and_(*conditions)
