@@ -121,6 +121,10 @@ INTERRUPTED = ErrorCode("core.interrupted", Category.UNAVAILABLE, "the node that
 POISON = ErrorCode("core.poison", Category.INTERNAL, "the job ended the node that ran it too often")
 
 
+class DeclarationError(Exception):
+    """A manifest declares something that cannot be loaded. Raised at boot; its text names the manifest and the part."""
+
+
 def from_exception(exc: BaseException) -> ApiError:
     """What a caller is told of ``exc``: an ApiError unchanged, a timeout as TIMEOUT, the rest as INTERNAL."""
     if isinstance(exc, ApiError):

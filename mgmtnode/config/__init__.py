@@ -1,1 +1,1 @@
-"""Settings: global properties (one file, per node), global configs (database, whole cloud), per-resource overrides."""
+"""Settings: global properties (one file, per node), global configs (database, whole cloud)."""

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
+from uuid import UUID, uuid5
 
 from mgmtnode.errors import Category, ErrorCode
 
 V = TypeVar("V", int, float, bool, str)
+
+RESOURCE_TYPE = "global-config"
+NAMESPACE = UUID("5e9bcd66-7ad2-4a55-9c3d-1f6d9a1c8e07")
 
 CONFIG_INVALID = ErrorCode("config.invalid-value", Category.INVALID, "the value does not fit the config")
 CONFIG_UNKNOWN = ErrorCode("config.unknown", Category.NOT_FOUND, "there is no such config")
@@ -20,10 +24,11 @@ CONFIG_NOT_OVERRIDABLE = ErrorCode(
 
 @dataclass(frozen=True, eq=False)
 class GlobalConfig(Generic[V]):
-    """One config: ``name`` is dotted, category first (``vm.migration_quantity``). ``type(default)`` is its type.
+    """One config: ``name`` is dotted, category first (``vm.migration_quantity``). ``type(default)`` is its
+    type.
 
-    ``unit`` is shown to people (``seconds``, ``bytes``). ``overridable`` lists the resource types that may carry a
-    value of their own, nearest first (``("host", "cluster", "zone")``).
+    ``unit`` is shown to people (``seconds``, ``bytes``). ``overridable`` lists the resource types that may
+    carry a value of their own, nearest first (``("host", "cluster", "zone")``).
     """
 
     name: str
@@ -38,11 +43,17 @@ class GlobalConfig(Generic[V]):
     check: Callable[[V], str | None] | None = field(default=None, compare=False)
 
     @property
+    def uuid(self) -> str:
+        """The config's own uuid as a resource: the same on every installation."""
+        return str(uuid5(NAMESPACE, self.name))
+
+    @property
     def category(self) -> str:
         return self.name.partition(".")[0]
 
     def parse(self, value: object) -> V:
-        """``value`` (from JSON or from the stored text) as this config's type; raises config.invalid-value."""
+        """``value`` (from JSON or from the stored text) as this config's type; raises
+        config.invalid-value."""
         try:
             parsed = self._convert(value)
         except (TypeError, ValueError):
@@ -66,7 +77,7 @@ class GlobalConfig(Generic[V]):
             raise ValueError(value)
         if kind is str and not isinstance(value, str):
             raise TypeError(value)
-        return kind(value)  # type: ignore[arg-type]  # str, int or float here
+        return cast("V", kind(cast("Any", value)))
 
     def _bounds(self, value: V) -> None:
         if isinstance(value, int | float) and not isinstance(value, bool):

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -214,9 +215,18 @@ ring_slot = Table(
 global_config = Table(
     "global_config",
     metadata,
-    Column("name", String(128), primary_key=True),
-    Column("value", Text, nullable=False),
-    Column("updated_at", UtcTime, nullable=False),
+    Column("uuid", UuidText, ForeignKey("resource.uuid", ondelete="RESTRICT"), primary_key=True),
+    Column("category", String(64), nullable=False),
+    Column("value", Text, nullable=False, comment="in force: what an operator set, or the default"),
+    Column("changed", Boolean, nullable=False, default=False, comment="an operator set it"),
+    Column("default", Text, nullable=False),
+    Column("type", String(16), nullable=False),
+    Column("unit", String(64), nullable=False),
+    Column("low", Float),
+    Column("high", Float),
+    Column("choices", JsonOf(list[str]), nullable=False),
+    Column("overridable", JsonOf(list[str]), nullable=False),
+    info={"resource_type": "global-config"},
 )
 
 resource_config = Table(
@@ -225,6 +235,7 @@ resource_config = Table(
     Column("resource_uuid", UuidText, ForeignKey("resource.uuid", ondelete="CASCADE"), primary_key=True),
     Column("name", String(128), primary_key=True),
     Column("value", Text, nullable=False),
+    Index(None, "name"),
 )
 
 CORE_TABLES: tuple[Table, ...] = (

@@ -1,8 +1,8 @@
 """Declaring extension points and strategies.
 
-An extension point is a Protocol in a contract with any number of implementors, called in order inside the flow; an
-implementor may veto by raising an ApiError. A strategy is a Protocol of which exactly one implementor is picked by
-key (a hypervisor type, an allocation strategy).
+An extension point is a Protocol in a contract with any number of implementors, called in order inside the
+flow; an implementor may veto by raising an ApiError. A strategy is a Protocol of which exactly one
+implementor is picked by key (a hypervisor type, an allocation strategy).
 """
 
 from __future__ import annotations

@@ -11,7 +11,9 @@ from mgmtnode.errors import Category, ErrorCode
 
 TAG_UNKNOWN = ErrorCode("tag.unknown", Category.INVALID, "no service declares such a system tag")
 TAG_INVALID = ErrorCode("tag.invalid", Category.INVALID, "the tag's value does not fit its declaration")
-TAG_INHERENT = ErrorCode("tag.inherent", Category.DENIED, "the tag belongs to its service and cannot be changed")
+TAG_INHERENT = ErrorCode(
+    "tag.inherent", Category.DENIED, "the tag belongs to its service and cannot be changed"
+)
 TAG_EXISTS = ErrorCode("tag.exists", Category.EXISTS, "the resource already carries this tag")
 
 
@@ -19,9 +21,10 @@ TAG_EXISTS = ErrorCode("tag.exists", Category.EXISTS, "the resource already carr
 class SystemTag:
     """One declared tag on resources of type ``on``.
 
-    ``format``: literal text with ``{tokens}``; two formats on one type must not match the same text. ``inherent``:
-    only the service sets it. ``unique``: at most one tag of this declaration on a resource (a second replaces
-    it only through the service; by API it is refused). ``check(tokens)`` returns what is wrong, or None.
+    ``format``: literal text with ``{tokens}``; two formats on one type must not match the same text.
+    ``inherent``: only the service sets it. ``unique``: at most one tag of this declaration on a resource (a
+    second replaces it only through the service; by API it is refused). ``check(tokens)`` returns what is
+    wrong, or None.
     """
 
     format: str

@@ -1,0 +1,105 @@
+"""The global properties of the node itself; those of a service are in its ``properties.py``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mgmtnode.config.properties import GlobalProperty
+
+NODE_NAME = GlobalProperty(
+    "node.name", "", "Name of this node in the cluster, stable over restarts. Empty: the machine's host name"
+)
+NODE_ADDRESS = GlobalProperty(
+    "node.address", "", "Host (and :port) under which clients reach this node. Empty: host name and api.port"
+)
+DATA_DIR = GlobalProperty(
+    "node.data_dir", "/var/lib/mgmtnode", "Directory for what this node keeps on disk", path=True
+)
+DRAIN_SECONDS = GlobalProperty(
+    "node.drain_seconds",
+    30.0,
+    "How long a stopping node lets running steps end before it hands their jobs over",
+    unit="seconds",
+    low=0,
+    high=3600,
+)
+BOOT_SECONDS = GlobalProperty(
+    "node.boot_seconds",
+    30.0,
+    "How long a starting node waits for the database and the broker before it gives up",
+    unit="seconds",
+    low=1,
+    high=3600,
+)
+
+DATABASE_URL = GlobalProperty(
+    "database.url",
+    "",
+    "postgresql+psycopg2://USER:PASSWORD@HOST/NAME. Empty: an SQLite file in node.data_dir, for one node",
+    secret=True,
+)
+DATABASE_CONNECTIONS = GlobalProperty(
+    "database.connections",
+    8,
+    "Connections of this node to PostgreSQL; half as many more on a burst",
+    low=2,
+    high=200,
+)
+
+BUS_URL = GlobalProperty(
+    "bus.url",
+    "",
+    "amqp://USER:PASSWORD@HOST:5672/VHOST, or amqps://. Empty: in memory, for one node",
+    secret=True,
+)
+BUS_CA = GlobalProperty(
+    "bus.ca",
+    "",
+    "File with the authority that signed the broker's certificate. Empty: the system's",
+    path=True,
+)
+
+REDIS_URL = GlobalProperty(
+    "redis.url",
+    "",
+    "redis://HOST:6379/0 for shared rate limits and caches. Empty: each node counts alone",
+    secret=True,
+)
+
+API_HOST = GlobalProperty("api.host", "0.0.0.0", "Address that the API listens on")
+API_PORT = GlobalProperty(
+    "api.port", 8080, "Port that the API listens on; 0 takes a free one", low=0, high=65535
+)
+API_TLS_CERTIFICATE = GlobalProperty(
+    "api.tls_certificate", "", "PEM file with the API's certificate chain. Empty: plain HTTP", path=True
+)
+API_TLS_KEY = GlobalProperty("api.tls_key", "", "PEM file with the key of api.tls_certificate", path=True)
+
+AGENT_CA = GlobalProperty(
+    "agent.ca", "", "PEM file with the authority that signed the host agents' certificates", path=True
+)
+AGENT_CERTIFICATE = GlobalProperty(
+    "agent.certificate", "", "PEM file with the certificate this node shows to host agents", path=True
+)
+AGENT_KEY = GlobalProperty("agent.key", "", "PEM file with the key of agent.certificate", path=True)
+
+LOG_LEVEL = GlobalProperty(
+    "log.level",
+    "info",
+    "The least severe lines that are written",
+    choices=("debug", "info", "warning", "error"),
+)
+LOG_FORMAT = GlobalProperty(
+    "log.format", "text", "Lines for people, or one JSON object a line", choices=("text", "json")
+)
+
+SERVICES_ENABLED: GlobalProperty[list[str]] = GlobalProperty(
+    "services.enabled", [], "Ids of the services to load. Empty: all that are installed"
+)
+
+CORE_PROPERTIES: tuple[GlobalProperty[Any], ...] = (
+    NODE_NAME, NODE_ADDRESS, DATA_DIR, DRAIN_SECONDS, BOOT_SECONDS,
+    DATABASE_URL, DATABASE_CONNECTIONS, BUS_URL, BUS_CA, REDIS_URL,
+    API_HOST, API_PORT, API_TLS_CERTIFICATE, API_TLS_KEY, AGENT_CA, AGENT_CERTIFICATE, AGENT_KEY,
+    LOG_LEVEL, LOG_FORMAT, SERVICES_ENABLED,
+)  # fmt: skip
