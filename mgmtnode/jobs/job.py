@@ -29,7 +29,7 @@ class Statement(Data):
 
     effect: str
     actions: list[str]
-    resources: list[str] = ["*"]
+    resources: list[str] = msgspec.field(default_factory=lambda: ["*"])
 
 
 class Caller(Data):
@@ -76,7 +76,7 @@ class StepRecord(Data):
     error: str | None = None
 
 
-class JobBrief(Data):
+class JobBrief(Data, kw_only=True):
     """A job as lists show it."""
 
     uuid: str
@@ -103,7 +103,7 @@ class JobBrief(Data):
         return self.state in TERMINAL
 
 
-class Job(JobBrief):
+class Job(JobBrief, kw_only=True):
     """A job as the API shows it: with its place in the queue of its resource while it waits (0 = next)."""
 
     queue_position: int | None = None
