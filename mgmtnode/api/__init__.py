@@ -1,0 +1,1 @@
+"""The gateway: everything that comes from outside, and the only place that knows HTTP."""

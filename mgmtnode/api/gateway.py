@@ -1,0 +1,296 @@
+"""What every road from outside leads to: authenticate, authorise, build the message, do it as job or call."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from mgmtnode.api.auth import ANONYMOUS, Authenticator, authorise
+from mgmtnode.api.operations import Operation, Operations, build
+from mgmtnode.api.problems import NO_DRY_RUN, PRECONDITION
+from mgmtnode.bus.message import ApiJob, ApiMessage
+from mgmtnode.errors import NOT_FOUND, TIMEOUT, UNAUTHENTICATED
+from mgmtnode.jobs.job import JOB, Caller, Job, Plan
+from mgmtnode.schema import UUID_PATTERN, Resource
+
+T = TypeVar("T")
+Handler = Callable[[Any, Caller], Awaitable[Any]]
+UUID = re.compile(UUID_PATTERN)
+NOT_IN_TAG = re.compile(r"[^0-9A-Za-z.]")
+NAME_LENGTH = 255
+
+
+class Jobs(Protocol):
+    """The part of ``mgmtnode.jobs.jobs`` the gateway needs."""
+
+    async def accept(self, msg: ApiJob[Any], caller: Caller, *, key: str | None = None) -> Job: ...
+
+    async def dry_run(self, msg: ApiJob[Any], caller: Caller) -> Plan: ...
+
+    async def get(self, uuid: str, caller: Caller) -> Job: ...
+
+    async def wait(self, uuid: str, seconds: float, caller: Caller | None = None) -> Job: ...
+
+    async def cancel(self, uuid: str, caller: Caller) -> Job: ...
+
+
+class Query(Protocol):
+    """The part of ``mgmtnode.query.engine`` the gateway needs."""
+
+    def page(self, tx: Any, resource: Resource, conditions: Sequence[str], **options: Any) -> Any: ...
+
+    def get(self, tx: Any, resource: Resource, uuid: str, *, caller: Caller | None = None) -> Any: ...
+
+
+class Reads(Protocol):
+    """The part of the Database port the gateway needs."""
+
+    async def read(self, work: Callable[[Any], T]) -> T: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a request is to be handled. ``wait``: seconds to hold the answer back for the job to end."""
+
+    key: str | None = None
+    wait: float = 0.0
+    dry_run: bool = False
+    if_match: str | None = None
+    text: bool = False
+
+
+PLAIN = Options()
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A job, ended if it was waited for and ended in time. ``replayed``: its key had been used before."""
+
+    operation: Operation
+    job: Job
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a dry run found."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The answer of an ApiCall."""
+
+    operation: Operation
+    reply: Any
+
+
+Answer = Accepted | Planned | Done
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a list is asked for, in the words of the query engine."""
+
+    conditions: tuple[str, ...] = ()
+    sort: str | None = None
+    limit: int = 100
+    cursor: str | None = None
+    fields: tuple[str, ...] | None = None
+    count: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """``call_seconds`` bounds everything but waiting for jobs; ``waiting`` how many requests wait at once."""
+
+    call_seconds: float = 30.0
+    wait_seconds: float = 60.0
+    waiting: int = 5000
+
+
+@dataclass(kw_only=True)
+class Gateway:
+    """Transport-neutral: REST and AMQP both end here. Raises ApiError and nothing else on purpose."""
+
+    operations: Operations
+    jobs: Jobs
+    query: Query
+    db: Reads
+    authenticator: Authenticator
+    calls: Mapping[type, Handler]
+    limits: Limits = field(default_factory=Limits)
+    waiting: int = 0
+    closing: bool = False
+    _waits: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    async def authenticate(self, token: str | None) -> Caller:
+        if not token:
+            raise UNAUTHENTICATED.error("the request carries no token")
+        async with self._deadline():
+            return await self.authenticator.authenticate(token)
+
+    async def caller_of(self, operation: Operation, token: str | None) -> Caller:
+        """Who asks; anybody if the API is public. Raises core.unauthenticated."""
+        return ANONYMOUS if operation.api.public else await self.authenticate(token)
+
+    async def invoke(
+        self, operation: Operation, fields: dict[str, Any], caller: Caller, options: Options = PLAIN
+    ) -> Answer:
+        """Does what ``operation`` says, for a caller from ``caller_of``. ``fields`` are changed in place."""
+        async with self._deadline():
+            await self._resolve(operation, fields, caller)
+            self._authorise(operation, fields, caller)
+            msg = build(operation, fields, text=options.text)
+            if options.if_match:
+                await self._precondition(operation, fields, caller, options.if_match)
+            if not isinstance(msg, ApiJob):
+                return await self._call(operation, msg, caller, options)
+            if options.dry_run:
+                return Planned(await self.jobs.dry_run(msg, caller))
+            job = await self.jobs.accept(msg, caller, key=options.key)
+        return Accepted(operation, await self._until_ended(job, caller, options.wait), job.replayed)
+
+    async def page(self, resource: Resource, listing: Listing, caller: Caller) -> Any:
+        authorise(caller, f"{resource.type}.read")
+        async with self._deadline():
+            return await self.db.read(lambda tx: self._page(tx, resource, listing, caller))
+
+    async def get(self, resource: Resource, key: str, caller: Caller) -> Any:
+        """The inventory with the uuid or, where names are unique, the name ``key``. Raises core.not-found."""
+        async with self._deadline():
+            uuid = await self._uuid(resource, key, caller)
+            authorise(caller, f"{resource.type}.read", resource=uuid)
+            if resource.type == JOB.type:
+                return await self.jobs.get(uuid, caller)
+            return await self.db.read(lambda tx: self.query.get(tx, resource, uuid, caller=caller))
+
+    async def job(self, uuid: str, caller: Caller, wait: float = 0.0) -> Job:
+        """The job, once it ended or after ``wait`` seconds."""
+        job: Job = await self.get(JOB, uuid, caller)
+        return await self._until_ended(job, caller, wait)
+
+    async def cancel(self, uuid: str, caller: Caller) -> Job:
+        async with self._deadline():
+            found = await self._uuid(JOB, uuid, caller)
+            authorise(caller, "job.cancel", resource=found)
+            return await self.jobs.cancel(found, caller)
+
+    def close(self) -> None:
+        """Answers everybody who waits for a job, now: the node is stopping."""
+        self.closing = True
+        for task in self._waits:
+            task.cancel()
+
+    def _authorise(self, operation: Operation, fields: dict[str, Any], caller: Caller) -> None:
+        api = operation.api
+        if not api.public:
+            target = fields.get(operation.target) if operation.target else None
+            authorise(caller, api.name, admin=api.admin, resource=target if isinstance(target, str) else None)
+
+    async def _call(
+        self, operation: Operation, msg: ApiMessage[Any], caller: Caller, options: Options
+    ) -> Answer:
+        if options.dry_run:
+            raise NO_DRY_RUN.error(f"{operation.api.name} answers at once and cannot be tried dry")
+        return Done(operation, await self.calls[operation.message](msg, caller))
+
+    async def _until_ended(self, job: Job, caller: Caller, wait: float) -> Job:
+        """A wait is a wish: the job is answered as it is when the node stops or too many wait already."""
+        if job.ended or wait <= 0 or self.closing or self.waiting >= self.limits.waiting:
+            return job
+        seconds = min(wait, self.limits.wait_seconds)
+        task = asyncio.ensure_future(self.jobs.wait(job.uuid, seconds, caller))
+        self._waits.add(task)
+        self.waiting += 1
+        try:
+            await asyncio.wait({task}, timeout=seconds + 5.0)
+            return task.result() if task.done() and not task.cancelled() else job
+        finally:
+            self.waiting -= 1
+            self._waits.discard(task)
+            task.cancel()
+
+    async def _resolve(self, operation: Operation, fields: dict[str, Any], caller: Caller) -> None:
+        """Names in the path become uuids."""
+        for name, resource in operation.addressed.items():
+            fields[name] = await self._uuid(resource, fields[name], caller)
+
+    async def _uuid(self, resource: Resource, key: str, caller: Caller) -> str:
+        if UUID.fullmatch(key):
+            return key
+        if UUID.fullmatch(key.lower()):
+            return key.lower()
+        if resource.unique_name and len(key) <= NAME_LENGTH:
+            listing = Listing(conditions=(f"name={key}",), limit=1, fields=("uuid", "name"))
+            page = await self.db.read(lambda tx: self._page(tx, resource, listing, caller))
+            for item in _items(page):
+                if item.get("name") == key:
+                    return str(item["uuid"])
+        raise NOT_FOUND.error(f"there is no {resource.type} {key[:80]!r}", resource=key[:80])
+
+    def _page(self, tx: Any, resource: Resource, listing: Listing, caller: Caller) -> Any:
+        return self.query.page(
+            tx,
+            resource,
+            list(listing.conditions),
+            caller=caller,
+            sort=listing.sort,
+            limit=listing.limit,
+            cursor=listing.cursor,
+            fields=listing.fields,
+            count=listing.count,
+        )
+
+    async def _precondition(
+        self, operation: Operation, fields: dict[str, Any], caller: Caller, wanted: str
+    ) -> None:
+        """Raises api.precondition-failed if the resource is not in the version the caller saw."""
+        target = operation.target
+        if target is None or target not in operation.addressed or wanted.strip() == "*":
+            return
+        uuid, resource = fields[target], operation.addressed[target]
+        found = await self.db.read(lambda tx: self.query.get(tx, resource, uuid, caller=caller))
+        if not matches(etag(found), wanted):
+            raise PRECONDITION.error(
+                f"the {resource.type} changed since it was read; read it again", resource=uuid
+            )
+
+    @asynccontextmanager
+    async def _deadline(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self.limits.call_seconds):
+                yield
+        except TimeoutError:
+            raise TIMEOUT.error(f"no answer within {self.limits.call_seconds:g} s") from None
+
+
+def _items(page: Any) -> list[dict[str, Any]]:
+    items = page["items"] if isinstance(page, dict) else page.items
+    return [msgspec.to_builtins(item) for item in items]
+
+
+def etag(inventory: Any) -> str | None:
+    """A weak tag of the version of an inventory (perhaps as JSON): its revision or the time of its change."""
+    names = ("revision", "updated_at")
+    if isinstance(inventory, dict):
+        found = [inventory.get(name) for name in names]
+    else:
+        found = [getattr(inventory, name, None) for name in names]
+    version = str(msgspec.to_builtins(found[0] or found[1] or ""))
+    return f'W/"{NOT_IN_TAG.sub("", version)}"' if version else None
+
+
+def matches(tag: str | None, wanted: str) -> bool:
+    """Whether ``wanted`` (If-Match, If-None-Match: tags with commas, or ``*``) names ``tag``, weakly."""
+    if tag is None:
+        return wanted.strip() == "*"
+    tags = [t.strip().removeprefix("W/") for t in wanted.split(",")]
+    return "*" in tags or tag.removeprefix("W/") in tags

@@ -1,0 +1,164 @@
+"""Serves the API: uvicorn inside the node's event loop, guarded against slow clients, stopped gently."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from asyncio import TimerHandle
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from mgmtnode.api.edge import App
+from mgmtnode.api.problems import PORT_TAKEN
+
+HEAD_BYTES = 64 * 1024
+HEAD_SECONDS = 15.0
+START_SECONDS = 10.0
+TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where to listen and how much to take. ``connections`` bounds all clients, event streams included."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    connections: int = 4096
+    keep_alive_seconds: int = 75
+    certificate: str | None = None
+    private_key: str | None = None
+
+
+class GuardedHttp(HttpToolsProtocol):
+    """uvicorn's protocol with two limits that it lacks: bytes and seconds for the head of a request."""
+
+    _timer: TimerHandle | None = None
+    _reading_head = True
+    _head = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._reading_head:
+            self._head += len(data)
+            if self._head > HEAD_BYTES:
+                self._refuse()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head, self._reading_head = 0, True
+        if self._timer is None:
+            self._timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+
+    def on_headers_complete(self) -> None:
+        self._disarm()
+        self._reading_head = False
+        super().on_headers_complete()
+
+    def _refuse(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(TOO_LARGE)
+            self.transport.close()
+
+    def _too_slow(self) -> None:
+        self._timer = None
+        if not self.transport.is_closing():
+            self.transport.close()
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Signals belong to the node, which stops its parts in order."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+
+class HttpServer:
+    """``start`` binds and serves; ``stop`` takes no more connections and lets the requests in flight end."""
+
+    def __init__(self, app: App, listen: Listen) -> None:
+        self._listen = listen
+        self._config = uvicorn.Config(
+            app,
+            loop="none",
+            http=GuardedHttp,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=listen.connections,
+            timeout_keep_alive=listen.keep_alive_seconds,
+            ssl_certfile=listen.certificate,
+            ssl_keyfile=listen.private_key,
+        )
+        self._server: _Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self.port = listen.port
+
+    async def start(self) -> None:
+        """Returns once requests are answered. Raises api.port-taken if the address cannot be bound."""
+        listening = _bind(self._listen.host, self._listen.port)
+        self.port = listening.getsockname()[1]
+        self._server = _Server(self._config)
+        self._serving = asyncio.create_task(self._server.serve([listening]), name="http-server")
+        ready = asyncio.ensure_future(self._server.ready.wait())
+        await asyncio.wait({ready, self._serving}, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if self._serving.done():
+            self._serving.result()
+
+    async def stop(self, seconds: float = 10.0) -> None:
+        """Ends within about ``seconds``; requests that take longer are cut off."""
+        if self._server is None or self._serving is None:
+            return
+        self._config.timeout_graceful_shutdown = max(1, int(seconds))
+        self._server.should_exit = True
+        await asyncio.wait({self._serving}, timeout=seconds + 2.0)
+        self._serving.cancel()
+        self._server = self._serving = None
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(2048)
+    except (OSError, OverflowError) as exc:
+        listening.close()
+        text = f"cannot listen on {host}:{port}: {_reason(exc)}"
+        raise PORT_TAKEN.error(text, host=host, port=port) from None
+    listening.setblocking(False)
+    return listening
+
+
+def _reason(exc: Any) -> str:
+    return str(getattr(exc, "strerror", None) or exc)
