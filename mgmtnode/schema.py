@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 __all__ = [
-    "UNSET", "Cidr", "CpuCount", "Data", "Description", "Inventory", "IpAddress", "Labels", "MacAddress",
+    "UNSET", "Cidr", "CpuCount", "Data", "Description", "Embed", "Inventory", "IpAddress", "Labels", "MacAddress",
     "Memory", "Name", "Ref", "Resource", "Text", "UnsetType", "Uuid", "changes", "references",
 ]  # fmt: skip
 
@@ -53,6 +53,14 @@ class Ref:
     """Marks a field (in a contract) as the uuid of a resource of ``type``; the API checks it exists and is visible."""
 
     type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Embed:
+    """Fills a list field of an inventory through a back reference: ``Annotated[list[Nic], Embed("nics")]`` has one
+    ``Nic`` for each resource that refers to this one, ``Annotated[list[Uuid], Embed("nics")]`` their uuids."""
+
+    back: str
 
 
 @dataclass(frozen=True, slots=True)
