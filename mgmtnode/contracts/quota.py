@@ -2,12 +2,66 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Annotated, ClassVar, Protocol
 
-from mgmtnode.bus.message import InTx, Nothing
+from msgspec import Meta
+
+from mgmtnode.bus.message import Api, ApiCall, Event, InTx, Nothing, UpdateJob
 from mgmtnode.errors import Category, ErrorCode
 from mgmtnode.extension.point import extension_point
-from mgmtnode.schema import Data, Uuid
+from mgmtnode.schema import UNSET, Data, Inventory, Ref, Resource, UnsetType, Uuid
+
+UNLIMITED = -1
+Limit = Annotated[int, Meta(ge=UNLIMITED, le=1 << 60, description="-1 is no limit")]
+
+
+class Quota(Inventory):
+    """What one account may hold of the thing called ``name``. ``overridden``: not the default."""
+
+    account_uuid: Annotated[Uuid, Ref("account")]
+    value: int
+    overridden: bool
+    unit: str
+
+
+QUOTA = Resource("quota", "quotas", Quota, owned=True)
+
+
+class UpdateQuota(UpdateJob[Quota], frozen=True, kw_only=True):
+    """Gives the account a limit of its own; null goes back to the default. A limit below what is held refuses
+    more, and takes nothing away."""
+
+    api: ClassVar[Api] = Api(
+        "quota.update", "PATCH", "/quotas/{uuid}", "Change an account's limit", admin=True
+    )
+    resource_type: ClassVar[str] = "quota"
+
+    value: Limit | UnsetType | None = UNSET
+
+
+class QuotaUsage(Data):
+    name: str
+    used: int
+    value: int
+    unit: str
+
+
+class AccountUsage(Data):
+    account_uuid: Uuid
+    items: list[QuotaUsage]
+
+
+class GetQuotaUsage(ApiCall[AccountUsage], frozen=True, kw_only=True):
+    """What the account holds against its limits. Accounts of the operator are not counted."""
+
+    api: ClassVar[Api] = Api("quota.usage", "GET", "/accounts/{uuid}/quota-usage", "What an account holds")
+
+    uuid: Annotated[Uuid, Ref("account")]
+
+
+class QuotaChanged(Event, frozen=True, kw_only=True):
+    name: ClassVar[str] = "quota.changed"
+    quota: Quota
 
 
 class QuotaDefinition(Data):

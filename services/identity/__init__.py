@@ -1,0 +1,1 @@
+"""Accounts, users and policies; sessions and API keys; quotas; whose a resource is."""

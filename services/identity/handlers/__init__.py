@@ -1,0 +1,1 @@
+"""The handlers of the identity service, one module a subject; ``IdentityService`` is made of them."""

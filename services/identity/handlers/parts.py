@@ -1,0 +1,43 @@
+"""What all handlers of the identity service work with."""
+
+from __future__ import annotations
+
+from mgmtnode.bus.message import Event
+from mgmtnode.db.session import Tx
+from mgmtnode.service import NodeContext, Service
+from services.identity.config import LOGIN_ATTEMPTS, LOGIN_LOCK, PASSWORD_COST, SESSION_LIFETIME, TOKEN_CACHE
+from services.identity.passwords import Passwords
+from services.identity.repository.accounts import AccountRepository, PolicyRepository, UserRepository
+from services.identity.repository.quotas import QuotaRepository
+from services.identity.repository.tokens import ApiKeyRepository, SessionRepository
+from services.identity.throttle import LoginThrottle, NodeThrottle
+from services.identity.tokens import TokenAuthenticator
+
+
+class Parts(Service):
+    def __init__(self, node: NodeContext) -> None:
+        super().__init__(node)
+        config = node.config
+        self.accounts = AccountRepository(node.query)
+        self.users = UserRepository(node.query)
+        self.policies = PolicyRepository(node.query)
+        self.keys = ApiKeyRepository(node.query)
+        self.sessions = SessionRepository()
+        self.quotas = QuotaRepository(node.query)
+        self.passwords = Passwords(node.rng, lambda: config.get(PASSWORD_COST))
+        self.throttle: LoginThrottle = NodeThrottle(
+            node.clock, lambda: config.get(LOGIN_ATTEMPTS), lambda: config.get(LOGIN_LOCK)
+        )
+        self.authenticator = TokenAuthenticator(
+            node.db,
+            node.clock,
+            self.keys,
+            cache_seconds=lambda: config.get(TOKEN_CACHE),
+            lifetime=lambda: config.get(SESSION_LIFETIME),
+        )
+
+    def tell(self, tx: Tx, event: Event, account_uuid: str) -> None:
+        """Records the event. This node forgets the account's tokens before the caller hears of the change, the
+        others when the event reaches them."""
+        tx.record(event)
+        tx.after_commit(lambda: self.authenticator.forget(account_uuid))
