@@ -312,8 +312,8 @@ def end_process(process: subprocess.Popen[bytes], sig: signal.Signals, seconds: 
     process.wait()
 
 
-# A keeper is a shell that blocks on a pipe from this process. When this process dies, however it dies, the pipe
-# ends and the keeper stops the server. PR_SET_PDEATHSIG would not do: it follows the *thread* that started it.
+# A keeper is a shell that blocks on a pipe from this process. When this process dies, however it dies, the
+# pipe ends and the keeper stops the server. PR_SET_PDEATHSIG would not do: it follows the starting *thread*.
 
 
 def _start_keeper(sig: signal.Signals, pids: Sequence[int]) -> subprocess.Popen[bytes]:

@@ -3,8 +3,8 @@
     with PostgresServer() as postgres, RabbitServer() as rabbit:
         run_node(postgres.create_database("demo"), rabbit.url)
 
-They run Debian's programs on free loopback ports, share nothing with a server the machine may already run, and
-end with the process that started them.
+They run Debian's programs on free loopback ports, share nothing with a server the machine may already run,
+and end with the process that started them.
 """
 
 from __future__ import annotations
