@@ -146,7 +146,9 @@ class PrivateServer:
     def restart(self, mode: StopMode = "graceful") -> None:
         """Stops and starts on the same port with the same data; also revives a server that died by itself."""
         self._halt(mode)
-        self._launch(until=time.monotonic() + self.start_seconds)
+        until = time.monotonic() + self.start_seconds
+        wait_until(lambda: _can_bind(self.port), until, lambda: f"port {self.port} of {self.name} was taken")
+        self._launch(until)
 
     def __enter__(self) -> Self:
         return self if self._process is not None else self.start()
@@ -217,6 +219,8 @@ class PrivateServer:
             self._choose_ports()
             self._prepare()
             try:
+                if not _can_bind(self.port):  # else a stranger there might answer for the server
+                    raise _PortTaken(f"port {self.port} of {self.name} was taken")
                 self._launch(until)
                 return
             except _PortTaken:
@@ -237,7 +241,8 @@ class PrivateServer:
                 umask=0o077,
                 **self._identity_arguments(),
             )
-        self._keeper = _start_keeper(self.orphan_signal, [self._process.pid, *self._other_pids()])
+        doomed = self._parent if self._owns_parent else None
+        self._keeper = _start_keeper(self.orphan_signal, [self._process.pid, *self._other_pids()], doomed)
         try:
             wait_until(
                 self._came_up, until, lambda: f"{self.name} did not answer on port {self.port} in time"
@@ -316,10 +321,12 @@ def end_process(process: subprocess.Popen[bytes], sig: signal.Signals, seconds: 
 # pipe ends and the keeper stops the server. PR_SET_PDEATHSIG would not do: it follows the starting *thread*.
 
 
-def _start_keeper(sig: signal.Signals, pids: Sequence[int]) -> subprocess.Popen[bytes]:
-    script = 'read -r word || kill -s "$0" "$@" 2>/dev/null'
-    command = ["/bin/sh", "-c", script, sig.name.removeprefix("SIG"), *map(str, pids)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+def _start_keeper(sig: signal.Signals, pids: Sequence[int], doomed: Path | None) -> subprocess.Popen[bytes]:
+    script = 'read -r word && exit; kill -s "$0" $2 2>/dev/null; test -z "$1" || { sleep 3; rm -rf "$1"; }'
+    arguments = [sig.name.removeprefix("SIG"), str(doomed or ""), " ".join(map(str, pids))]
+    return subprocess.Popen(
+        ["/bin/sh", "-c", script, *arguments], stdin=subprocess.PIPE, start_new_session=True
+    )
 
 
 def _dismiss_keeper(keeper: subprocess.Popen[bytes] | None) -> None:

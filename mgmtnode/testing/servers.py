@@ -168,10 +168,16 @@ class RabbitServer(PrivateServer):
         self.eval(f'rabbit_vhost:delete(<<"{name}">>, <<"mgmtnode">>).')
 
     def eval(self, code: str) -> str:
-        """Evaluates Erlang in the broker, for faults AMQP cannot ask for (alarms, closed connections)."""
+        """Evaluates Erlang in the broker, for faults AMQP cannot ask for (alarms, closed connections).
+
+        ``code`` ends with a full stop; the result is as Erlang prints it.
+        """
         cookie = (self.directory / ".erlang.cookie").read_text().strip()
         target = ["-c", cookie, "-address", f"{HOST}:{self._erlang_port}", "-timeout", "20"]
-        return self._run([self._erl_call(), *target, "-e"], stdin=code + "\n")
+        printed = self._run([self._erl_call(), *target, "-e"], stdin=code + "\n")
+        if not printed.startswith("{ok, "):  # erl_call itself ends with 0 whatever happened
+            raise ServerFailed(f"{self.name}: {code} -> {printed}")
+        return printed.removeprefix("{ok, ").rstrip().removesuffix("}")
 
     def _check_name(self, name: str) -> None:
         if not VHOST_NAME.fullmatch(name):
