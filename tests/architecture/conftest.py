@@ -28,7 +28,7 @@ def copied(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def plant(copied: Path) -> Plant:
-    """``plant("services/host/x.py", "import y")`` writes a module, and the packages it needs, into the copy."""
+    """``plant("services/a/x.py", "import y")`` writes a module, and the packages it needs, into the copy."""
 
     def write(path: str, text: str) -> Path:
         module = copied / path
