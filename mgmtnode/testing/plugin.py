@@ -1,0 +1,91 @@
+"""The pytest plugin that comes with the product: private servers, and a fresh database or broker for a test.
+
+pytest loads it in every environment that has the product installed, so importing it must cost next to
+nothing: whatever a fixture needs is imported inside the fixture.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeVar
+
+import pytest
+
+if TYPE_CHECKING:
+    from mgmtnode.testing.process import PrivateServer
+    from mgmtnode.testing.servers import PostgresServer, RabbitServer, RedisServer
+
+    _Server = TypeVar("_Server", bound=PrivateServer)
+
+_MISSING = pytest.StashKey[set[str]]()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
+    """One PostgreSQL server for the whole run. A test of its own database asks for ``postgres_url``."""
+    from mgmtnode.testing.servers import PostgresServer
+
+    yield from _running(request, PostgresServer)
+
+
+@pytest.fixture(scope="session")
+def rabbit_server(request: pytest.FixtureRequest) -> Iterator[RabbitServer]:
+    """One RabbitMQ server for the whole run. A test of its own queues asks for ``rabbit_url``."""
+    from mgmtnode.testing.servers import RabbitServer
+
+    yield from _running(request, RabbitServer)
+
+
+@pytest.fixture(scope="session")
+def redis_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    """One Redis server for the whole run."""
+    from mgmtnode.testing.servers import RedisServer
+
+    yield from _running(request, RedisServer)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database that is dropped after the test."""
+    name = f"test_{uuid.uuid4().hex}"
+    yield postgres_server.create_database(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def rabbit_url(rabbit_server: RabbitServer) -> Iterator[str]:
+    """The URL of an empty RabbitMQ virtual host that is deleted after the test."""
+    name = f"test-{uuid.uuid4().hex}"
+    yield rabbit_server.create_vhost(name)
+    rabbit_server.delete_vhost(name)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Says at the end of the run, in red, that tests did not run for want of a server."""
+    packages = sorted(config.stash.get(_MISSING, ()))
+    if packages:
+        advice = f"tests were skipped for want of servers: apt-get install {' '.join(packages)}"
+        terminalreporter.write_line(advice, red=True, bold=True)
+
+
+def _running(request: pytest.FixtureRequest, make: Callable[[], _Server]) -> Iterator[_Server]:
+    from mgmtnode.testing.process import ServerMissing
+
+    server = make()
+    try:
+        server.start()
+    except ServerMissing as missing:
+        if _servers_are_required():
+            pytest.fail(str(missing), pytrace=False)
+        request.config.stash.setdefault(_MISSING, set()).add(server.package)
+        pytest.skip(str(missing))
+    try:
+        yield server
+    finally:
+        server.stop("kill")  # its directory goes with it: nothing is worth an orderly end
+
+
+def _servers_are_required() -> bool:
+    return bool(os.environ.get("CI")) or os.environ.get("MGMTNODE_REQUIRE_SERVERS") == "1"
