@@ -118,9 +118,7 @@ class AsyncCollection:
                 return
 
     async def page(self, listing: Listing, cursor: str | None = None, seen: int = 0) -> Page:
-        """One page, for callers that keep the cursor themselves; ``seen`` items came before, of
-        ``listing.limit``.
-        """
+        """One page; ``seen`` items of ``listing.limit`` came before. For callers that keep the cursor."""
         return await self._client.run(self._calls.page(listing, cursor, seen))
 
     async def count(self, q: Conditions = ()) -> int:
@@ -166,12 +164,10 @@ class AsyncClient(ClientCore[AsyncCollection]):
         return await self.run(ops.login(self.caller, account, password, user))
 
     async def request(
-        self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: Any = None
+        self, method: str, path: str, *, params: Iterable[tuple[str, str]] = (), body: Any = None
     ) -> Reply:
         """Any request; retries and problems as everywhere."""
-        return await self.run(
-            self.caller.call(Request(method.upper(), path, tuple((params or {}).items()), body))
-        )
+        return await self.run(self.caller.call(Request(method.upper(), path, tuple(params), body)))
 
     async def events(
         self,

@@ -29,9 +29,7 @@ MUTATIONS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One API request. ``hold``: seconds the server was asked to keep the answer back (long poll, Prefer:
-    wait).
-    """
+    """One API request. ``hold``: seconds the server was asked to hold its answer back."""
 
     method: str
     path: str
@@ -155,9 +153,7 @@ class Caller:
         return answer.problem() if answer.status >= 400 else None
 
     def _next(self, answer: Reply | Lost, attempt: int) -> float:
-        """Seconds until the next attempt; moves on to the next base URL, unless it is only we who are too
-        fast.
-        """
+        """Seconds until the next attempt, for which it is the next base URL's turn, unless we were too fast."""
         asked = _retry_after(answer) if isinstance(answer, Reply) else None
         if not (isinstance(answer, Reply) and answer.status == 429):
             self.turn()
@@ -175,9 +171,7 @@ class Caller:
 
 
 def _may_pass(answer: Reply | Lost, failure: ProblemError | ConnectionFailed) -> bool:
-    """Whether the same request can succeed later: a job that failed for lack of room comes as 503 too, and
-    cannot.
-    """
+    """Whether it can succeed later. A job that failed for lack of room cannot, though it is a 503 too."""
     if isinstance(answer, Lost) or answer.status == 429:
         return True
     if answer.status not in TEMPORARY or not isinstance(failure, ProblemError):
@@ -186,9 +180,7 @@ def _may_pass(answer: Reply | Lost, failure: ProblemError | ConnectionFailed) ->
 
 
 def _retry_after(answer: Reply) -> float | None:
-    """Seconds; the header's other form, a date, is left to the backoff, because two clocks would have to
-    agree.
-    """
+    """Seconds; a date, the header's other form, is left to the backoff: two clocks would have to agree."""
     try:
         return max(0.0, float(answer.headers.get("retry-after", "")))
     except ValueError:

@@ -74,9 +74,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The parameters of a list; ``q`` are conditions such as ``host.cluster.zone.name=west``, all of which
-    hold.
-    """
+    """The parameters of a list. ``q``: conditions such as ``host.cluster.zone.name=west``; all must hold."""
 
     q: Conditions = ()
     sort: str | None = None
@@ -238,9 +236,7 @@ class Jobs:
                 yield Pause(min(hold, HURRIED))  # the answer was not held back: do not spin
 
     def result(self, accepted: Accepted, job: JobState) -> Exchange[Any]:
-        """What the ended ``job`` made or changed: its result, else the resource as it is now; raises its
-        failure.
-        """
+        """What the ended ``job`` made: its result, else the resource as it is now; raises its failure."""
         if job.failure:
             raise job.failure
         value = _value(_unwrap(job))

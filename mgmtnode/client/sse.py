@@ -113,7 +113,7 @@ class Feed:
             yield event
 
     def next(self, reconnect: bool) -> float | None:
-        """Seconds to the next attempt, or None to stop; raises if more attempts cannot help or took too long."""
+        """Seconds to the next attempt, None to stop; raises if more attempts cannot help or took too long."""
         if self._end is None and not reconnect:
             return None
         failure: Exception = ConnectionFailed(

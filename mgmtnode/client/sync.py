@@ -114,9 +114,7 @@ class Collection:
                 return
 
     def page(self, listing: Listing, cursor: str | None = None, seen: int = 0) -> Page:
-        """One page, for callers that keep the cursor themselves; ``seen`` items came before, of
-        ``listing.limit``.
-        """
+        """One page; ``seen`` items of ``listing.limit`` came before. For callers that keep the cursor."""
         return self._client.run(self._calls.page(listing, cursor, seen))
 
     def count(self, q: Conditions = ()) -> int:
@@ -161,10 +159,10 @@ class Client(ClientCore[Collection]):
         return self.run(ops.login(self.caller, account, password, user))
 
     def request(
-        self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: Any = None
+        self, method: str, path: str, *, params: Iterable[tuple[str, str]] = (), body: Any = None
     ) -> Reply:
         """Any request; retries and problems as everywhere."""
-        return self.run(self.caller.call(Request(method.upper(), path, tuple((params or {}).items()), body)))
+        return self.run(self.caller.call(Request(method.upper(), path, tuple(params), body)))
 
     def events(
         self,
