@@ -25,8 +25,8 @@ class Field:
 
     @property
     def option(self) -> str:
-        word = self.name.rpartition(".")[2]
-        return word.removesuffix("_uuids").removesuffix("_uuid").replace("_", "-")
+        word = self.ref or self.name.rpartition(".")[2].replace("_", "-")
+        return word.removesuffix("s") if self.many else word
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ VM = Kind(
         Field("instance_offering_uuid", help="Size, from `mnctl offering list`.", ref="offering"),
         Field("cpu", "int", "Virtual CPUs, instead of an offering.", patch=True),
         Field("memory", "bytes", "Memory such as 2GiB, instead of an offering.", patch=True),
-        Field("l3_network_uuids", help="Network of a NIC; repeat for more NICs.", ref="l3-network", many=True),
+        Field("l3_network_uuids", help="Network of a NIC; repeatable.", ref="l3-network", many=True),
         Field("zone_uuid", help="Place it in this zone.", ref="zone"),
         Field("cluster_uuid", help="Place it in this cluster.", ref="cluster"),
         Field("host_uuid", help="Place it on this host.", ref="host"),

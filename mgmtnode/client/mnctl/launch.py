@@ -22,14 +22,15 @@ def command() -> click.Command:
     skip = ("start",)
     params = [values.option(field) for field in VM.fields if field.name not in skip]
     return Leaf(
-        "launch", callback=run, params=[click.Argument(["name"]), *params, values.setter(), *outcome.waiting_options()],
-        help="Create and start one with sensible defaults: offering small (or the smallest), the first network.",
+        "launch", callback=run, params=[click.Argument(["name"]), *params, values.setter(), *outcome.options()],
+        help="Create and start one; default: the offering small or the smallest, and the first network.",
     )  # fmt: skip
 
 
 @pass_app
 def run(
     app: App,
+    /,
     name: str,
     assignments: tuple[str, ...],
     wait: bool,
@@ -50,7 +51,7 @@ def run(
     return _introduce(app, name, sent, timeout)
 
 
-def _introduce(app: App, name: str, sent: Sent, timeout: float | None) -> int:
+def _introduce(app: App, /, name: str, sent: Sent, timeout: float | None) -> int:
     try:
         vm = outcome.follow(sent, timeout)
     except KeyboardInterrupt:

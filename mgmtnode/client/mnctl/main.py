@@ -40,9 +40,7 @@ class Root(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in BY_NOUN:
-            from mgmtnode.client.mnctl.nouns import Noun
-
-            return Noun(BY_NOUN[cmd_name], {"launch": _launch} if cmd_name == "vm" else None)
+            return _noun(cmd_name)
         if cmd_name not in SPECIAL:
             return None
         module, _, name = SPECIAL[cmd_name][0].partition(":")
@@ -57,6 +55,12 @@ class Root(click.Group):
         ):
             with formatter.section(title):
                 formatter.write_dl(rows)
+
+
+def _noun(noun: str) -> click.Command:
+    from mgmtnode.client.mnctl.nouns import Noun
+
+    return Noun(BY_NOUN[noun], {"launch": _launch} if noun == "vm" else {})
 
 
 def _launch() -> click.Command:
@@ -80,9 +84,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and gives the exit code; every outcome but success was explained on stderr."""
     app = App()
     try:
-        code: Any = root.main(
-            arguments, prog_name="mnctl", complete_var=COMPLETE, standalone_mode=False, obj=app
-        )
+        code: Any = root.main(arguments, "mnctl", COMPLETE, standalone_mode=False, obj=app)
         return code if isinstance(code, int) else 0
     except click.ClickException as exc:
         exc.show()
@@ -91,12 +93,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
         app.note("interrupted; what was accepted goes on: mnctl job list 'state=Running'")
         return 1
     except ClientError as exc:
-        return report(exc, app, _noun(arguments))
+        return report(exc, app, _word(arguments))
     finally:
         app.close()
 
 
-def _noun(arguments: Sequence[str] | None) -> str:
+def _word(arguments: Sequence[str] | None) -> str:
     """The noun the user wrote, for the advice in an error."""
     return next((word for word in (sys.argv[1:] if arguments is None else arguments) if word in BY_NOUN), "")
 

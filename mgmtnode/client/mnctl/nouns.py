@@ -29,12 +29,12 @@ PAST = {
 class Noun(click.Group):
     """A noun; each verb is built when it is used, because most runs use one."""
 
-    def __init__(self, kind: Kind, extra: dict[str, Callable[[], click.Command]] | None = None) -> None:
+    def __init__(self, kind: Kind, extra: dict[str, Callable[[], click.Command]]) -> None:
         super().__init__(kind.noun, help=f"{kind.help}.")
         self._makers: dict[str, Callable[[], click.Command]] = {
             **{verb: _verb(kind, verb) for verb in kind.verbs},
             **{action.name: _acting(kind, action) for action in kind.actions},
-            **(extra or {}),
+            **extra,
         }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -93,7 +93,7 @@ def create(kind: Kind) -> click.Command:
     return Leaf(
         "create",
         callback=run,
-        params=[*params, *outcome.waiting_options()],
+        params=[*params, *outcome.options()],
         help=f"Create: {kind.help.lower()}.",
     )
 
@@ -125,6 +125,7 @@ def update(kind: Kind) -> click.Command:
     @pass_app
     def run(
         app: App,
+        /,
         key: str,
         assignments: tuple[str, ...],
         wait: bool,
@@ -143,7 +144,7 @@ def update(kind: Kind) -> click.Command:
 
     params = [keys(kind, many=False), *(values.option(f) for f in fields), values.setter()]
     return Leaf(
-        "update", callback=run, params=[*params, *outcome.waiting_options()],
+        "update", callback=run, params=[*params, *outcome.options()],
         help="Change fields; --set field=null clears one.",
     )  # fmt: skip
 
@@ -168,9 +169,7 @@ def delete(kind: Kind) -> click.Command:
         return _each(app, kind, "delete", keys, Waiting(wait, timeout, dry_run), send)
 
     force = click.Option(["--force"], is_flag=True, help="Also delete what depends on it.")
-    return Leaf(
-        "delete", callback=run, params=[keys(kind), force, yes(), *outcome.waiting_options()], help="Delete."
-    )
+    return Leaf("delete", callback=run, params=[keys(kind), force, yes(), *outcome.options()], help="Delete.")
 
 
 def yes() -> click.Option:
@@ -194,7 +193,7 @@ def act(kind: Kind, action: Action) -> click.Command:
 
     params = [keys(kind), *(values.option(f) for f in action.fields), values.setter()]
     params += [yes()] if action.confirm else []
-    return Leaf(action.name, callback=run, params=[*params, *outcome.waiting_options()], help=action.help)
+    return Leaf(action.name, callback=run, params=[*params, *outcome.options()], help=action.help)
 
 
 def _each(

@@ -39,7 +39,7 @@ class Sent:
     job: Job
 
 
-def waiting_options() -> list[click.Parameter]:
+def options() -> list[click.Parameter]:
     return [
         click.Option(["--wait/--no-wait"], default=True, help="Wait for the job to end (default)."),
         click.Option(
@@ -50,7 +50,7 @@ def waiting_options() -> list[click.Parameter]:
 
 
 def conclude(app: App, kind: Kind, sent: Sequence[Sent], waiting: Waiting) -> int:
-    """Waits for each job and shows what it came to. All of them are under way already, so the waits overlap."""
+    """Waits for each job and shows what it came to; they are all under way, so the waits overlap."""
     codes = []
     for i, one in enumerate(sent):
         try:

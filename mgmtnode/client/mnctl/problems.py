@@ -28,7 +28,7 @@ ADVICE = {
     Category.INVALID: "mnctl {noun} --help",
     Category.NOT_FOUND: "mnctl {noun} list",
     Category.EXISTS: "choose another name, or look at the one there is: mnctl {noun} list",
-    Category.STATE: "look at its state and its jobs: mnctl {noun} list -o wide; mnctl job list 'state=Running'",
+    Category.STATE: "see its state and its jobs: mnctl {noun} list; mnctl job list 'state=Running'",
     Category.NO_CAPACITY: "see what is free: mnctl host list -o wide; or ask for less",
     Category.DENIED: "ask the administrator of the account for this permission: mnctl policy list",
     Category.UNAVAILABLE: "try again in a moment; mnctl node list shows the nodes",
