@@ -153,7 +153,7 @@ class Caller:
         return answer.problem() if answer.status >= 400 else None
 
     def _next(self, answer: Reply | Lost, attempt: int) -> float:
-        """Seconds until the next attempt, for which it is the next base URL's turn, unless we were too fast."""
+        """Seconds until the next attempt; the next URL takes its turn, unless we were too fast."""
         asked = _retry_after(answer) if isinstance(answer, Reply) else None
         if not (isinstance(answer, Reply) and answer.status == 429):
             self.turn()

@@ -38,6 +38,7 @@ class Decoder:
     last_id: str | None = None
     retry: float | None = None
     _rest: bytes = b""
+    _id: str | None = None
     _type: str = ""
     _data: list[str] = field(default_factory=list)
 
@@ -50,12 +51,15 @@ class Decoder:
 
     def reset(self) -> None:
         """Forgets a half-received event: after a lost connection it comes again, whole."""
-        self._rest, self._type, self._data = b"", "", []
+        self._rest, self._id, self._type, self._data = b"", self.last_id, "", []
+
+    def __post_init__(self) -> None:
+        self._id = self.last_id
 
     def _line(self, line: str) -> Event | None:
         if not line:
             data, kind = "\n".join(self._data), self._type
-            self._type, self._data = "", []
+            self._type, self._data, self.last_id = "", [], self._id
             return Event(self.last_id, kind or "message", _decode(data)) if data else None
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
@@ -64,7 +68,7 @@ class Decoder:
         elif name == "event":
             self._type = value
         elif name == "id" and "\0" not in value:
-            self.last_id = value
+            self._id = value
         elif name == "retry" and value.isdecimal():
             self.retry = int(value) / 1000
         return None

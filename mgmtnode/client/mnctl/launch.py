@@ -19,11 +19,11 @@ CPU, MEMORY = 1, 1 << 30
 
 
 def command() -> click.Command:
-    skip = ("start",)
-    params = [values.option(field) for field in VM.fields if field.name not in skip]
+    fields = (values.option(field) for field in VM.fields if field.name != "start")
+    params = [click.Argument(["name"]), *fields, values.setter(), *outcome.options()]
     return Leaf(
-        "launch", callback=run, params=[click.Argument(["name"]), *params, values.setter(), *outcome.options()],
-        help="Create and start one; default: the offering small or the smallest, and the first network.",
+        "launch", callback=run, params=params,
+        help="Create and start one; default: offering small or the smallest, the first network.",
     )  # fmt: skip
 
 

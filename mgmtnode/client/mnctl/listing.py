@@ -22,7 +22,8 @@ def options() -> list[click.Parameter]:
 
 
 EPILOG = (
-    "A CONDITION is FIELD OPERATOR VALUE in one word, such as 'state!=Running' or 'host.cluster.zone.name=west'; "
+    "A CONDITION is FIELD OPERATOR VALUE in one word, such as 'state!=Running' or "
+    "'host.cluster.zone.name=west'; "
     "operators: = != > >= < <= ~= !~= (like, with %) ?= !?= (one of a,b,c). All conditions must hold."
 )
 

@@ -70,7 +70,8 @@ def _launch() -> click.Command:
 
 
 EPILOG = (
-    "First steps: `mgmtnode dev` in one terminal, `mnctl vm launch web-1` in another. Exit codes: 0 ok, 1 failed, "
+    "First steps: `mgmtnode dev` in one terminal, `mnctl vm launch web-1` in another. "
+    "Exit codes: 0 ok, 1 failed, "
     "2 usage, 3 not found, 4 denied, 5 conflict, 6 still running, 7 no capacity, 8 unreachable."
 )
 

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from mgmtnode.client.sync import Collection, Job
 
 PAST = {
-    "create": "created", "update": "updated", "delete": "deleted", "start": "started", "stop": "stopped",
-    "reboot": "rebooted", "pause": "paused", "resume": "resumed", "migrate": "migrated", "recover": "recovered",
-    "expunge": "expunged", "enable": "enabled", "disable": "disabled", "maintain": "in maintenance",
-    "reconnect": "reconnected",
+    "create": "created", "update": "updated", "delete": "deleted",
+    "start": "started", "stop": "stopped", "reboot": "rebooted", "pause": "paused", "resume": "resumed",
+    "migrate": "migrated", "recover": "recovered", "expunge": "expunged",
+    "enable": "enabled", "disable": "disabled", "maintain": "in maintenance", "reconnect": "reconnected",
 }  # fmt: skip
 
 
@@ -168,7 +168,9 @@ def delete(kind: Kind) -> click.Command:
 
         return _each(app, kind, "delete", keys, Waiting(wait, timeout, dry_run), send)
 
-    force = click.Option(["--force"], is_flag=True, help="Also delete what depends on it.")
+    force = click.Option(
+        ["--force"], is_flag=True, help="Skip checks; go on when a part below cannot be cleaned up."
+    )
     return Leaf("delete", callback=run, params=[keys(kind), force, yes(), *outcome.options()], help="Delete.")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mgmtnode.client.errors import ClientError, ConnectionFailed, ProblemError, StillRunning, UnexpectedAnswer
 from mgmtnode.errors import CANCELLED, UNAUTHENTICATED, Category, Problem
@@ -64,13 +64,20 @@ def details(problem: Problem) -> list[str]:
     """The details as lines: candidates and filters are what a reader decides by."""
     from mgmtnode.client.mnctl import yaml
 
-    candidates = problem.details.get("candidates")
-    if isinstance(candidates, list) and all(isinstance(item, dict) for item in candidates):
-        return [
-            f"{item.get('uuid')}  {item.get('name')}  {item.get('state') or ''}".rstrip()
-            for item in candidates
-        ]
+    for name, line in (("candidates", _candidate), ("filters", _filter)):
+        found = problem.details.get(name)
+        if isinstance(found, list) and all(isinstance(item, dict) for item in found):
+            return [line(item) for item in found]
     return yaml.dump(problem.details).splitlines() if problem.details else []
+
+
+def _candidate(item: dict[str, Any]) -> str:
+    return f"{item.get('uuid')}  {item.get('name')}  {item.get('state') or ''}".rstrip()
+
+
+def _filter(item: dict[str, Any]) -> str:
+    reason = f"  ({item['reason']})" if item.get("reason") else ""
+    return f"{item.get('filter')}: {item.get('before')} hosts → {item.get('after')}{reason}"
 
 
 def advice(exc: ClientError, noun: str, job: str | None) -> str:
