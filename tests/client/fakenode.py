@@ -279,8 +279,8 @@ class _Handler(BaseHTTPRequestHandler):
         if answer is None:
             self.close_connection = True
             return None
-        status, more, body = answer
-        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        status, more, value = answer
+        data = value if isinstance(value, bytes) else b"" if value is None else json.dumps(value).encode()
         self.send_response(status)
         for name, value in {
             "Content-Type": "application/json",

@@ -100,7 +100,7 @@ def test_a_draining_node_hands_over_to_the_next(nodes: Callable[[], FakeNode]) -
 def test_nobody_there_is_told_within_the_deadline() -> None:
     with (
         Client("http://127.0.0.1:1", retry_for=0.3) as client,
-        pytest.raises(ConnectionFailed, match="127.0.0.1:1"),
+        pytest.raises(ConnectionFailed, match="cannot reach"),
     ):
         client.zones.get("x")
 

@@ -32,6 +32,6 @@ def _ask(app: App, kind: Kind, incomplete: str) -> list[CompletionItem]:
 
     with Client.from_settings(app.settings(), timeout=TIMEOUT, retry_for=0.0) as client:
         found = client.collection(kind.plural).list(
-            f"name~={incomplete}%", fields=("uuid", "name"), limit=MOST
+            f"name~={incomplete}%", sort="name", fields=("uuid", "name"), limit=MOST
         )
         return [CompletionItem(item["name"]) for item in found if item["name"].startswith(incomplete)]

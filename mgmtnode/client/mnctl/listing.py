@@ -54,13 +54,14 @@ def show(
     render.many(app, chosen or render.columns(app, kind), found)
 
 
+def _nouns(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    return [kind.noun for kind in KINDS if kind.noun.startswith(incomplete)]
+
+
 @click.command(
-    "query", cls=Leaf, epilog=EPILOG, params=options(),
+    "query", cls=Leaf, epilog=EPILOG, params=[click.Argument(["noun"], shell_complete=_nouns), *options()],
     help="List any noun or plural, also of plug-in services: mnctl query vm 'state=Running'.",
 )  # fmt: skip
-@click.argument(
-    "noun", shell_complete=lambda _c, _p, text: [k.noun for k in KINDS if k.noun.startswith(text)]
-)
 @pass_app
 def query(app: App, /, noun: str, **given: Any) -> None:
     show(app, kind_of(noun), **given)
