@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from fakenode import TOKEN, FakeNode
-
 from mgmtnode.client.mnctl import main
 from mgmtnode.client.sync import Client
+
+from .fakenode import TOKEN, FakeNode
 
 
 @pytest.fixture

@@ -207,10 +207,12 @@ class FakeNode:
         if verb == "create" and any(row.get("name") == body.get("name") for row in self.rows(plural)):
             raise Refusal("core.name-taken", "EXISTS", f"the name {body.get('name')!r} is in use")
         target = parts[1] if len(parts) > 1 else new_uuid()
-        job = {"uuid": new_uuid(), "api": f"{plural.rstrip('s')}.{verb}", "resource_type": plural.rstrip("s"),
+        job: dict[str, Any] = {
+               "uuid": new_uuid(), "api": f"{plural.rstrip('s')}.{verb}", "resource_type": plural.rstrip("s"),
                "resource_uuid": target, "state": "Running", "progress": 50, "step": "allocate",
                "steps": [{"name": "allocate", "state": "Running"}, {"name": "start", "state": "Pending"}],
-               "accepted_at": "2026-01-01T00:00:00Z", "cancel_requested": False, "result": None, "error": None,
+               "accepted_at": "2026-01-01T00:00:00Z", "cancel_requested": False,
+               "result": None, "error": None,
                "_work": (plural, verb, target, body)}  # fmt: skip
         self.jobs[job["uuid"]] = job
         if not self.held:

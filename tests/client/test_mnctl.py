@@ -8,9 +8,10 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-import yaml
-from conftest import Mnctl
-from fakenode import TOKEN, FakeNode, problem
+import yaml  # type: ignore[import-untyped]  # its stubs are another distribution
+
+from .conftest import Mnctl
+from .fakenode import TOKEN, FakeNode, problem
 
 
 def test_a_zone_lives_through_its_life(mnctl: Mnctl, node: FakeNode) -> None:
@@ -161,8 +162,8 @@ def test_a_cancelled_job_is_a_success_of_cancel_and_a_conflict_of_watch(mnctl: M
 
 @pytest.mark.parametrize(
     ("category", "code"),
-    [("INVALID", 2), ("NOT_FOUND", 3), ("DENIED", 4), ("EXISTS", 5), ("STATE", 5), ("NO_CAPACITY", 7), ("INTERNAL", 1),
-     ("TIMEOUT", 1)],
+    [("INVALID", 2), ("NOT_FOUND", 3), ("DENIED", 4), ("EXISTS", 5), ("STATE", 5), ("NO_CAPACITY", 7),
+     ("INTERNAL", 1), ("TIMEOUT", 1)],
 )  # fmt: skip
 def test_a_job_that_fails_gives_the_exit_code_of_its_category(
     mnctl: Mnctl, node: FakeNode, category: str, code: int
@@ -209,7 +210,8 @@ def test_nobody_there_exits_with_8(mnctl: Mnctl, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     "words",
     [("zone", "bogus"), ("zone", "create"), ("zone", "create", "a", "--set", "x"), ("zone", "create", ""),
-     ("zone", "update", "a"), ("zone", "list", "west"), ("--url", "nonsense", "zone", "list"), ("zone", "show", ""),
+     ("zone", "update", "a"), ("zone", "list", "west"), ("zone", "show", ""),
+     ("--url", "nonsense", "zone", "list"),
      ("zone", "create", "a", "--set", "a=1", "--set", "a.b=2"), ("api", "GET", "/v1/zones", "--data", "{"),
      ("zone", "list", "--token-file", "/nowhere")],
 )  # fmt: skip

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml as pyyaml
-from conftest import Mnctl
-from fakenode import FakeNode
+import yaml as pyyaml  # type: ignore[import-untyped]  # its stubs are another distribution
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mgmtnode.client.mnctl import render, trace, yaml
 from mgmtnode.client.mnctl.progress import Progress
 from mgmtnode.client.records import JobState, Record
+
+from .conftest import Mnctl
+from .fakenode import FakeNode
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 VALUES = st.recursive(
@@ -32,8 +33,8 @@ def test_yaml_reads_back_as_what_was_written(value: Any) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["yes", "NO", "null", "~", "1", "1e3", "0x1f", "1_000", "2026-01-01", "12:30:45", "-", "- a", "a: b", "a #b", "",
-     " a", "a ", "@a", "*a", "=", "<<", ".inf", "a\nb", "\u2028", "\x85", "\ufeff", "é", "🙂",
+    ["yes", "NO", "null", "~", "1", "1e3", "0x1f", "1_000", "2026-01-01", "12:30:45", "-", "- a", "a: b",
+     "a #b", "", " a", "a ", "@a", "*a", "=", "<<", ".inf", "a\nb", "\u2028", "\x85", "\ufeff", "é", "🙂",
      "'", '"', "\\", "a\tb", "y"],
 )  # fmt: skip
 def test_yaml_quotes_what_looks_like_something_else(text: str) -> None:
@@ -49,7 +50,8 @@ def test_yaml_is_easy_on_the_eye() -> None:
         "deep": {"a": None},
     }
     assert yaml.dump(Record(value)) == (
-        'name: web-1\nnics:\n  - ip: "10.0.0.7"\n    up: true\n  - {}\ntags: []\nsize: 1.5\ndeep:\n  a: null\n'
+        'name: web-1\nnics:\n  - ip: "10.0.0.7"\n    up: true\n  - {}\n'
+        "tags: []\nsize: 1.5\ndeep:\n  a: null\n"
     )
 
 

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from fakenode import TOKEN, FakeNode
+
+from .fakenode import TOKEN, FakeNode
 
 ROOT = Path(__file__).parents[2]
 START = "from mgmtnode.client.mnctl.main import main; main()"
@@ -97,8 +98,8 @@ def test_ctrl_c_detaches_and_the_job_goes_on(tmp_path: Path, node: FakeNode, wor
 def test_ctrl_c_ends_a_watch_of_events_with_a_way_back(tmp_path: Path, node: FakeNode) -> None:
     node.emit("vm.started", {"name": "web"})
     with subprocess.Popen(
-        [sys.executable, "-c", START, "event", "watch"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        cwd=tmp_path, env=environment(tmp_path, node),
+        [sys.executable, "-c", START, "event", "watch"], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment(tmp_path, node),
     ) as process:  # fmt: skip
         assert process.stdout is not None
         assert process.stdout.readline() == "vm.started  web\n"

@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from fakenode import TOKEN, FakeNode, problem
 
 from mgmtnode.client import (
     AsyncClient,
@@ -19,6 +18,8 @@ from mgmtnode.client import (
     UnexpectedAnswer,
 )
 from mgmtnode.contracts.zone import CreateZone, DeleteZone, Zone
+
+from .fakenode import TOKEN, FakeNode, problem
 
 NOW = "2026-01-01T00:00:00Z"
 
@@ -217,7 +218,8 @@ def test_the_async_client_does_all_the_same(node: FakeNode) -> None:
             await held.refresh()
             with pytest.raises(StillRunning):
                 await held.wait(0.05)
-            assert (await held.cancel() or {})["state"] == "Cancelled"
+            await held.cancel()
+            assert held.state and held.state.state == "Cancelled"
             await (await client.vms.delete(node.rows("vms")[0]["uuid"])).cancel()
             assert (await client.login("admin", "password")).token == TOKEN
 

@@ -1,0 +1,1 @@
+"""The client: SDK and mnctl, against real HTTP."""
