@@ -1,3 +1,3 @@
-"""``mnctl``, the client command line: noun, then verb. Reads ``main`` first, ``kinds`` for what the nouns
+"""``mnctl``, the client command line: noun, then verb. Read ``main`` first, ``kinds`` for what the nouns
 are.
 """

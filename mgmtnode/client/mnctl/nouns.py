@@ -206,9 +206,7 @@ def _each(
     waiting: Waiting,
     send: Callable[[Collection, str], Job],
 ) -> int:
-    """Sends for every key before it waits for any; one that is refused does not keep the others from being
-    done.
-    """
+    """Sends for every key before it waits for any; a refusal does not keep the others from being sent."""
     sent, codes, collection = [], [0], app.client.collection(kind.plural)
     for key in keys:
         try:

@@ -30,9 +30,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A mutation on its way: ``label`` is what it is about (``vm web-1``), ``done`` the past tense of the
-    verb.
-    """
+    """A mutation on its way. ``label``: what it is about (``vm web-1``); ``done``: the verb's past tense."""
 
     label: str
     done: str
