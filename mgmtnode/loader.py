@@ -102,7 +102,7 @@ def _repeated(manifest: ServiceManifest, kind: str, name: str) -> bool:
 
 def _check_tables(manifest: ServiceManifest) -> None:
     types = {resource.type for module in manifest.contract for resource in values(module, Resource) if resource.backed}
-    tables = {table.name for table in manifest.tables}
+    tables = {table.info.get("resource_type", table.name) for table in manifest.tables}
     if missing := sorted(types - tables):
         raise LoadError(f"{where(manifest)}: resource type {missing[0]!r} has no table among {sorted(tables)}")
     if manifest.tables and not manifest.migrations:

@@ -1,6 +1,6 @@
 """The management node: builds its parts in order, boots, drains, stops. Read this first.
 
-    lock → database → membership → settings → bus → jobs → services → API
+    lock → database → membership → services and settings → bus → jobs → services start → API
 
 A part that has started is stopped again, in reverse, when a later one fails or when the node is told to stop.
 """
@@ -9,40 +9,206 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from mgmtnode import __version__
 from mgmtnode.agents.local import LocalAgents
 from mgmtnode.agents.port import Agents
-from mgmtnode.api.gateway import Gateway
-from mgmtnode.api.server import ApiServer
+from mgmtnode.api.application import Api
 from mgmtnode.bus.bus import Bus
-from mgmtnode.bus.transport import Transport
-from mgmtnode.cascade.graph import CascadeGraph
+from mgmtnode.bus.memory import Hub
+from mgmtnode.bus.transport import Transport, address_of
 from mgmtnode.cluster.membership import Membership
 from mgmtnode.config import core_properties as core
-from mgmtnode.config.configs import GlobalConfigs
 from mgmtnode.config.file import Properties
 from mgmtnode.db.engine import open_database
 from mgmtnode.db.lock import DirectoryLock
 from mgmtnode.db.schema import upgrade
 from mgmtnode.db.session import SqlDatabase
-from mgmtnode.events.log import EventLog
-from mgmtnode.extension.registry import Extensions
-from mgmtnode.handlers import Handlers, bind
-from mgmtnode.jobs.jobs import JOB_CONFIGS, Jobs
-from mgmtnode.jobs.repository import JobRepository
 from mgmtnode.jobs.start import start_runner
-from mgmtnode.loader import values
+from mgmtnode.parts import Edges, Parts, assemble
 from mgmtnode.ports import Clock, Rng, SystemClock, SystemRng, UuidSource
-from mgmtnode.query.engine import Query
 from mgmtnode.ring.slots import Slots
-from mgmtnode.schema import Resource
-from mgmtnode.service import NodeContext, Service, ServiceManifest
-from mgmtnode.tags.tags import Tags
-from mgmtnode.tasks.periodic import Periodic
+from mgmtnode.service import Service, ServiceManifest
 
 log = logging.getLogger(__name__)
-Step = tuple[str, Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]]
+
+SWEEP_SECONDS = 2.0
+FORGET_SECONDS = 3600.0
+EVENT_RETENTION = timedelta(days=7)
+Stop = Callable[[], Awaitable[None]]
+
+
+class ManagementNode:
+    """One node. ``start`` returns when it serves; ``stop`` drains and ends it. Not restartable: make a new one."""
+
+    def __init__(
+        self,
+        properties: Properties,
+        manifests: Sequence[ServiceManifest],
+        *,
+        clock: Clock | None = None,
+        rng: Rng | None = None,
+        agents: Agents | None = None,
+    ) -> None:
+        self._properties, self._manifests = properties, manifests
+        self._clock, self._rng = clock or SystemClock(), rng or SystemRng()
+        self._agents = agents or LocalAgents()
+        self.name = properties.get(core.NODE_NAME) or socket.gethostname()
+        self.slots = Slots(self.name)
+        self._stops: list[tuple[str, Stop]] = []
+        self.waiting_for = ""
+        self.db: SqlDatabase
+        self.membership: Membership
+        self.parts: Parts
+        self.bus: Bus
+        self.api: Api
+
+    async def start(self) -> None:
+        """Boots part by part. When one fails, those before it are stopped again and its error is raised."""
+        steps: tuple[tuple[str, Callable[[], Awaitable[None]]], ...] = (
+            ("the data directory", self._lock),
+            ("the database", self._open_database),
+            ("membership", self._join),
+            ("the services", self._build),
+            ("the settings", self._load_settings),
+            ("the bus", self._start_bus),
+            ("the jobs", self._start_jobs),
+            ("the services to start", self._start_services),
+            ("the API", self._start_api),
+        )
+        try:
+            for name, step in steps:
+                self.waiting_for = name
+                log.debug("starting: %s", name)
+                await step()
+        except BaseException:
+            log.error("could not start: %s", self.waiting_for)
+            await self.stop()
+            raise
+        self.waiting_for = ""
+
+    async def stop(self) -> None:
+        """Stops what was started, last first. A part that fails to stop does not keep the others from it."""
+        while self._stops:
+            name, stop = self._stops.pop()
+            self.waiting_for = name
+            log.debug("stopping: %s", name)
+            try:
+                await stop()
+            except Exception:
+                log.exception("%s did not stop cleanly", name)
+
+    # the parts, in the order they start
+
+    async def _lock(self) -> None:
+        directory = self.data_dir
+        directory.mkdir(parents=True, exist_ok=True)
+        if not self._properties.get(core.DATABASE_URL):
+            lock = DirectoryLock(directory)
+            lock.take()
+            self._on_stop("the data directory", _later(lock.release))
+
+    async def _open_database(self) -> None:
+        connections = self._properties.get(core.DATABASE_CONNECTIONS)
+        self.db = open_database(self.database_url, self._clock, name=self.name, connections=connections)
+        self._on_stop("the database", self.db.close)
+        tables = [table for manifest in self._manifests for table in manifest.tables]
+        await asyncio.to_thread(upgrade, self.db, tables)
+
+    async def _join(self) -> None:
+        address = self._properties.get(core.NODE_ADDRESS) or f"{self.name}:{self._properties.get(core.API_PORT)}"
+        uuids = UuidSource(self._clock, self._rng)
+        self.membership = Membership(
+            self.db, self.slots, uuids, name=self.name, address=address, version=__version__
+        )
+        await self.membership.join()
+        self._on_stop("membership", self.membership.leave)
+
+    async def _build(self) -> None:
+        self.bus = Bus(self.name, self.slots, self._transport(), clock=self._clock, rng=self._rng)
+        edges = Edges(
+            name=self.name,
+            incarnation=self.membership.incarnation,
+            clock=self._clock,
+            rng=self._rng,
+            db=self.db,
+            bus=self.bus,
+            slots=self.slots,
+            agents=self._agents,
+            properties=self._properties,
+        )
+        self.parts = assemble(self._manifests, edges)
+
+    async def _load_settings(self) -> None:
+        await self.parts.context.config.load(self.db)
+
+    async def _start_bus(self) -> None:
+        self.bus.on_hint(self.parts.context.jobs.hinted)
+        await self.bus.start()
+        self._on_stop("the bus", self.bus.stop)
+
+    async def _start_jobs(self) -> None:
+        parts, jobs = self.parts, self.parts.context.jobs
+        runner = start_runner(
+            jobs,
+            self.db,
+            clock=self._clock,
+            config=parts.context.config,
+            tags=parts.context.tags,
+            specs=parts.specs,
+            repository=parts.repository,
+            node=self.name,
+            incarnation=self.membership.incarnation,
+        )
+        drain = self._properties.get(core.DRAIN_SECONDS)
+        self._on_stop("the jobs", lambda: runner.drain(drain))
+
+    async def _start_services(self) -> None:
+        for manifest, service in self.parts.services:
+            await service.start()
+            self._on_stop(f"the service {manifest.id}", _stopper(service))
+        periodic, jobs = self.parts.context.periodic, self.parts.context.jobs
+        self._on_stop("the periodic work", periodic.stop)
+        periodic.every("jobs.sweep", SWEEP_SECONDS, jobs.sweep, at_once=True)
+        periodic.every("jobs.forget", FORGET_SECONDS, jobs.forget)
+        periodic.every("events.forget", FORGET_SECONDS, self._forget_events)
+
+    async def _start_api(self) -> None:
+        self.api = Api(self.parts, self._properties, clock=self._clock, rng=self._rng)
+        await self.api.start()
+        self._on_stop("the API", self.api.stop)
+
+    # what they are made of
+
+    @property
+    def data_dir(self) -> Path:
+        return Path(self._properties.get(core.DATA_DIR))
+
+    @property
+    def database_url(self) -> str:
+        return self._properties.get(core.DATABASE_URL) or f"sqlite:///{self.data_dir / 'mgmtnode.db'}"
+
+    def _transport(self) -> Transport:
+        address = address_of(self.name, self.membership.incarnation)
+        return Hub().transport(address)
+
+    async def _forget_events(self) -> None:
+        await self.parts.events.forget(self._clock.now() - EVENT_RETENTION)
+
+    def _on_stop(self, name: str, stop: Stop) -> None:
+        self._stops.append((name, stop))
+
+
+def _later(action: Callable[[], None]) -> Stop:
+    async def stop() -> None:
+        action()
+
+    return stop
+
+
+def _stopper(service: Service) -> Stop:
+    return service.stop

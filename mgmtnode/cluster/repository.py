@@ -9,8 +9,7 @@ from sqlalchemy import case, func, insert, select, update
 from mgmtnode.db.session import Tx
 from mgmtnode.db.tables import cluster, job, node, ring_slot
 from mgmtnode.jobs.repository import OPEN
-
-SLOTS = 1024
+from mgmtnode.ring.slots import SLOTS, SlotOwner
 
 
 def found_cluster(tx: Tx, uuid: str) -> None:
@@ -58,8 +57,8 @@ def fence_open_jobs(tx: Tx) -> int:
     return tx.execute(update(job).where(job.c.state.in_(OPEN)).values(fence=epoch)).rowcount
 
 
-def slots(tx: Tx) -> tuple[int, dict[int, tuple[str | None, int]]]:
-    """(ring version, slot → (owner, epoch))."""
+def slots(tx: Tx) -> tuple[int, dict[int, SlotOwner]]:
+    """(ring version, who owns each slot)."""
     version = int(tx.execute(select(func.max(cluster.c.ring_version))).scalar() or 0)
     rows = tx.execute(select(ring_slot.c.slot, ring_slot.c.owner, ring_slot.c.epoch))
-    return version, {int(r[0]): (r[1], int(r[2])) for r in rows}
+    return version, {int(r[0]): SlotOwner(r[1], int(r[2])) for r in rows}

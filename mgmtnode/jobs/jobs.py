@@ -75,12 +75,16 @@ class Jobs:
         self._db, self._bus, self._slots = db, bus, slots
         self._uuids, self._config, self._node = uuids, config, node
         self._specs, self._jobs = specs, repository
-        self._by_type = {spec.message: spec for spec in specs.values()}
+        self._by_type: dict[type[ApiJob[Any]], JobSpec] = {}
         self._waiters: dict[str, asyncio.Event] = {}
         self.acceptance = Acceptance(repository, lambda: config.get(JOB_QUEUE))
         self.runner: Runner | None = None
         bus.subscribe(JobEnded, self._ended)
         bus.handle(GetProgress, self._progress)
+
+    def learn_specs(self) -> None:
+        """Called once the services are bound and ``specs`` is complete."""
+        self._by_type = {spec.message: spec for spec in self._specs.values()}
 
     async def accept(
         self,

@@ -52,8 +52,8 @@ def tagging(tags: Tags) -> Callable[[Tx, Claimed], None]:
                 tx,
                 row.resource_type,
                 row.resource_uuid,
-                msg.system_tags,
-                msg.user_tags,
+                system_tags=msg.system_tags,
+                user_tags=msg.user_tags,
                 admin=claimed.caller.admin,
             )
 
