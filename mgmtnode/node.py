@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -29,6 +32,7 @@ from mgmtnode.db.lock import DirectoryLock
 from mgmtnode.db.schema import upgrade
 from mgmtnode.db.session import SqlDatabase
 from mgmtnode.jobs.start import start_runner
+from mgmtnode.loader import discover
 from mgmtnode.parts import Edges, Parts, assemble
 from mgmtnode.ports import Clock, Rng, SystemClock, SystemRng, UuidSource
 from mgmtnode.ring.slots import Slots
@@ -201,6 +205,39 @@ class ManagementNode:
 
     def _on_stop(self, name: str, stop: Stop) -> None:
         self._stops.append((name, stop))
+
+
+@dataclass(frozen=True, slots=True)
+class DevOptions:
+    """What ``mgmtnode dev`` adds to a plain node. ``ready(node)`` runs once it serves, before it says so."""
+
+    ready: Callable[[ManagementNode], Awaitable[None]]
+
+
+async def serve(properties: Properties, *, dev: DevOptions | None = None) -> int:
+    """Runs a node until SIGTERM or SIGINT; returns the exit code. A second signal ends it without draining."""
+    node = ManagementNode(properties, discover(properties.get(core.SERVICES_ENABLED)))
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _told, told, number)
+    await node.start()
+    try:
+        if dev:
+            await dev.ready(node)
+        log.info("ready http://%s:%d", properties.get(core.API_HOST), node.api.port)
+        await told.wait()
+        log.info("stopping: draining for up to %.0f s", properties.get(core.DRAIN_SECONDS))
+    finally:
+        await node.stop()
+    return 0
+
+
+def _told(event: asyncio.Event, number: int) -> None:
+    if event.is_set():
+        log.warning("told twice to stop: leaving at once; open jobs are taken up at the next start")
+        os._exit(128 + number)
+    event.set()
 
 
 def _later(action: Callable[[], None]) -> Stop:

@@ -242,10 +242,10 @@ class Gateway:
             resource,
             list(listing.conditions),
             caller=caller,
-            sort=listing.sort,
+            sort=listing.sort or "",
             limit=listing.limit,
-            cursor=listing.cursor,
-            fields=listing.fields,
+            cursor=listing.cursor or "",
+            fields=listing.fields or (),
             count=listing.count,
         )
 

@@ -97,7 +97,7 @@ class Jobs:
         deadline: float | None = None,
     ) -> Job:
         """The accepted job, durable; or, for a known ``key``, the one accepted before. Raises what refuses it."""
-        if parent is None and self.runner and len(self.runner) >= self._config.get(JOB_OPEN):
+        if parent is None and self.runner is not None and len(self.runner) >= self._config.get(JOB_OPEN):
             raise OVERLOADED.error("this node has too many open jobs", retry_after=2.0)
         request = self._request(msg, caller, key, parent, origin, deadline)
         accepted = await self._db.write(lambda tx: self.acceptance.accept(tx, request))
@@ -143,7 +143,7 @@ class Jobs:
             return self._visible(tx, uuid, caller), family
 
         job, family = await self._db.write(request)
-        if self.runner:
+        if self.runner is not None:
             for member in family:
                 self.runner.cancel(member)
         return job
@@ -183,7 +183,7 @@ class Jobs:
 
     def hinted(self, seq: int, uuid: str, resource_uuid: str) -> None:
         """Another node accepted a job for one of our slots."""
-        if self.runner:
+        if self.runner is not None:
             self.runner.offer(seq, uuid, resource_uuid)
 
     def _request(
@@ -238,7 +238,7 @@ class Jobs:
         return msgspec.structs.replace(job, step=live.step, progress=live.percent, steps=live.steps)
 
     async def _progress(self, msg: GetProgress) -> Progress:
-        run = self.runner.running.get(msg.job_uuid) if self.runner else None
+        run = self.runner.running.get(msg.job_uuid) if self.runner is not None else None
         if run is None:
             return Progress()
         done = sum(record.state == "Done" for record in run.live.records)

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mgmtnode.testing.cloud import Cloud
     from mgmtnode.testing.process import PrivateServer
     from mgmtnode.testing.servers import PostgresServer, RabbitServer, RedisServer
 
@@ -60,6 +63,30 @@ def rabbit_url(rabbit_server: RabbitServer) -> Iterator[str]:
     name = f"test-{uuid.uuid4().hex}"
     yield rabbit_server.create_vhost(name)
     rabbit_server.delete_vhost(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Where the node under test keeps its data: every test runs on both databases. Empty means SQLite."""
+    chosen = os.environ.get("MGMTNODE_TEST_DATABASES", "sqlite,postgresql").split(",")
+    if request.param not in chosen:
+        pytest.skip(f"MGMTNODE_TEST_DATABASES is {','.join(chosen)}")
+    return "" if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def cloud(database_url: str, tmp_path: Path) -> Iterator[Cloud]:
+    """A running node with every installed service, as its operator sees it."""
+    from mgmtnode.testing.cloud import Cloud, NodeThread, operator_token
+
+    thread = NodeThread(tmp_path / "node", database_url=database_url)
+    thread.start()
+    cloud = Cloud(thread, operator_token(thread))
+    try:
+        yield cloud
+    finally:
+        cloud.close()
+        thread.stop()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -1,0 +1,58 @@
+"""Zones, through the API of a running node."""
+
+from __future__ import annotations
+
+import pytest
+
+from mgmtnode.testing.cloud import Cloud, Refused
+
+
+def test_a_zone_is_created_enabled_and_found_again(cloud: Cloud) -> None:
+    zone = cloud.create("zones", name="west", description="by the sea")
+    assert (zone["name"], zone["description"], zone["state"]) == ("west", "by the sea", "Enabled")
+    assert cloud.get("zones", zone["uuid"]) == zone
+
+
+def test_a_patch_changes_only_what_it_names(cloud: Cloud) -> None:
+    zone = cloud.create("zones", name="west", description="by the sea")
+    changed = cloud.update("zones", zone["uuid"], name="east")
+    assert (changed["name"], changed["description"]) == ("east", "by the sea")
+    assert changed["updated_at"] > zone["updated_at"]
+
+
+def test_disabling_and_enabling_are_idempotent(cloud: Cloud) -> None:
+    uuid = cloud.create("zones", name="west")["uuid"]
+    for action, state in (("disable", "Disabled"), ("disable", "Disabled"), ("enable", "Enabled")):
+        assert cloud.act("zones", uuid, action)["state"] == state
+
+
+def test_a_deleted_zone_is_gone_and_deleting_it_again_is_not_found(cloud: Cloud) -> None:
+    uuid = cloud.create("zones", name="west")["uuid"]
+    cloud.delete("zones", uuid)
+    assert cloud.gone("zones", uuid)
+    with pytest.raises(Refused) as refused:
+        cloud.delete("zones", uuid)
+    assert (refused.value.status, refused.value.code) == (404, "core.not-found")
+
+
+def test_tags_given_at_creation_can_be_searched_for(cloud: Cloud) -> None:
+    cloud.create("zones", name="west", user_tags=["blue"])
+    cloud.create("zones", name="east")
+    assert [zone["name"] for zone in cloud.list("zones", "user_tag=blue")] == ["west"]
+
+
+def test_each_change_is_one_event_in_order(cloud: Cloud) -> None:
+    uuid = cloud.create("zones", name="west")["uuid"]
+    cloud.update("zones", uuid, name="east")
+    cloud.delete("zones", uuid)
+    from mgmtnode.jobs.job import SYSTEM
+
+    logged = cloud.thread.run(cloud.node.parts.events.read(None, 1000, SYSTEM))
+    mine = [(event.name, event.revision) for event in logged if event.resource_uuid == uuid]
+    assert mine == [("zone.created", 1), ("zone.changed", 2), ("zone.deleted", 3)]
+
+
+def test_a_tenant_may_not_make_zones(cloud: Cloud) -> None:
+    with pytest.raises(Refused) as refused:
+        cloud.tenant().create("zones", name="mine")
+    assert (refused.value.status, refused.value.code) == (403, "core.denied")
