@@ -97,6 +97,7 @@ class Cloud:
         import httpx
 
         self.thread, self.token = thread, token
+        self._others: list[Cloud] = []
         self.http = httpx.Client(
             base_url=thread.url, headers={"authorization": f"Bearer {token}"}, timeout=WAIT + 10.0
         )
@@ -106,9 +107,13 @@ class Cloud:
         return self.thread.node
 
     def as_(self, token: str) -> Cloud:
-        return Cloud(self.thread, token)
+        other = Cloud(self.thread, token)
+        self._others.append(other)
+        return other
 
     def close(self) -> None:
+        for other in self._others:
+            other.close()
         self.http.close()
 
     def request(self, method: str, path: str, body: Any = None, **params: Any) -> httpx.Response:
