@@ -49,6 +49,9 @@ class Inventory(Data):
     updated_at: datetime
 
 
+InventoryType = type[msgspec.Struct]  # a name of its own: inside Resource, "type" is a field
+
+
 @dataclass(frozen=True, slots=True)
 class Ref:
     """Marks a field (in a contract) as the uuid of a resource of ``type``; the API checks it exists and is visible."""
@@ -76,7 +79,7 @@ class Resource:
 
     type: str
     plural: str
-    inventory: type[msgspec.Struct]
+    inventory: InventoryType
     owned: bool = False
     unique_name: bool = False
     backed: bool = True

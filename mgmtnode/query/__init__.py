@@ -1,1 +1,1 @@
-"""Queries over all resources: a join graph built from declared references, a condition grammar, and the SQL for both."""
+"""Queries over all resources: the join graph of declared references, a condition grammar, and their SQL."""

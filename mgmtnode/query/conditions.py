@@ -25,7 +25,7 @@ from mgmtnode.query.scope import Scope, Stop, reach
 
 Shape = tuple[tuple[str, ...], str, str, int]
 NEGATED = {"!=": "=", "!~=": "~=", "!?=": "?="}
-ONE = literal_column("1")
+ONE: ColumnElement[Any] = literal_column("1")
 
 
 def parameters(index: int, condition: Condition) -> dict[str, Any]:
@@ -106,7 +106,7 @@ class Conditions:
             return lower.not_like(values[0], escape="\\")
         found = lower.like(values[0], escape="\\")
         if self._sqlite and len(values) == 3:
-            # PostgreSQL derives the range from the pattern by itself; SQLite does not for an index on lower(…).
+            # PostgreSQL derives the range from the pattern by itself; SQLite does not, for an expression.
             return found & (lower >= values[1]) & (lower < values[2])
         return found
 
@@ -114,7 +114,8 @@ class Conditions:
 def _any(outer: Stop, rows: Any, uuid: ColumnElement[Any], *, selective: bool) -> ColumnElement[bool]:
     """Whether any of ``rows`` belongs to ``outer``.
 
-    SQLite runs ``IN`` once, from the rows up, and ``EXISTS`` once for each outer row; PostgreSQL chooses by itself.
+    SQLite runs ``IN`` once, from the rows up, and ``EXISTS`` for each outer row; PostgreSQL chooses by
+    itself.
     """
     if selective:
         return outer.uuid.in_(rows)
@@ -134,5 +135,5 @@ def _selective(inner: Scope, path: tuple[str, ...], test: tuple[str, str]) -> bo
 
 def _tables(stop: Stop) -> list[Alias]:
     """The aliases ``stop.uuid`` may be a column of."""
-    column = stop.uuid
-    return [column.table]  # type: ignore[attr-defined]  # every uuid here is a column of an alias
+    column: Any = stop.uuid  # always a column of an alias
+    return [column.table]

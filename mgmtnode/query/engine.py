@@ -18,7 +18,8 @@ from mgmtnode.query.errors import BAD_LIMIT, BAD_SORT, UNKNOWN_FIELD, shown, unk
 from mgmtnode.query.grammar import Condition, check_text, parse
 from mgmtnode.query.graph import Node, build_graph
 from mgmtnode.query.kinds import UUID
-from mgmtnode.query.statement import Order, Plan, Statement, write
+from mgmtnode.query.order import Order
+from mgmtnode.query.statement import Plan, Statement, write
 from mgmtnode.schema import Resource
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ STATEMENTS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """``items`` are inventories, or dicts if fields were chosen. ``next_cursor`` is None on the last page; ``total``
-    is None unless it was asked for."""
+    """``items`` are inventories, or dicts if fields were chosen. ``next_cursor`` is None on the last page;
+    ``total`` is None unless it was asked for."""
 
     items: list[Any] = field(default_factory=list)
     next_cursor: str | None = None
@@ -41,10 +42,12 @@ class Page:
 
 
 class Query:
-    """Reads over all resources whose tables are here, built once at boot. Raises GraphError for bad declarations.
+    """Reads over all resources whose tables are here, built once at boot.
 
-    ``caller``: without one, or for an administrator, everything is seen; others see what is theirs or shared with
-    them. All conditions raise the errors of ``mgmtnode.query.errors``.
+    ``resources`` are all that contracts declare; those without a table belong to services that are not
+    enabled, and ``known`` names further such types. Raises GraphError for bad declarations. In all reads,
+    without ``caller``, or for an administrator, everything is seen; others see what is theirs or shared with
+    them. Conditions and the like raise the errors of ``mgmtnode.query.errors``.
     """
 
     def __init__(
@@ -58,7 +61,7 @@ class Query:
         self._statement = lru_cache(STATEMENTS)(partial(write, self.graph))
 
     def get(self, tx: Tx, kind: Resource, uuid: str, caller: Caller | None = None) -> Any:
-        """The inventory of one resource, also by name where the kind's names are unique. Raises core.not-found."""
+        """One resource, by name too where the kind's names are unique. Raises core.not-found."""
         by = "uuid" if UUID.match(uuid) else "unique_name"
         if by == "uuid" or (kind.unique_name and "\0" not in uuid):
             plan = Plan(kind.type, one=by, limited=_limited(caller))
@@ -97,7 +100,7 @@ class Query:
         fields: Sequence[str] = (),
         count: bool = False,
     ) -> Page:
-        """One page: at most ``limit`` items (1 to 1000) after ``cursor``, in the order of ``sort`` and then of uuids.
+        """At most ``limit`` items (1 to 1000) after ``cursor``, in the order of ``sort`` and then of uuids.
 
         ``sort``: comma-separated fields, each with ``-`` to descend; null counts as the greatest value.
         """

@@ -1,4 +1,4 @@
-"""The error codes of queries, and how they name the word that was wrong and the one that was probably meant."""
+"""The error codes of queries; they name the word that was wrong and the one that was probably meant."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHOWN = 80
 
 
 class GraphError(Exception):
-    """A declaration the join graph cannot be built from; the message names the table and the column or field."""
+    """The join graph cannot be built from a declaration; the message names its table and column, or field."""
 
 
 def shown(word: str) -> str:

@@ -1,7 +1,8 @@
-"""The condition grammar: ``host.cluster.name=west``, ``state?=Running,Stopped``, ``nics.ip~=10.0.%``, ``user_tag=x``.
+"""The condition grammar: ``host.cluster.name=west``, ``state?=Running,Stopped``, ``nics.ip~=10.0.%``.
 
-A condition is a path over relations, an operator and a value of the field's kind. ``=null`` and ``!=null`` test for
-absence. A null satisfies no other condition. Through a relation to many, a condition asks whether there is any.
+A condition is a path over relations, an operator and a value of the field's kind. ``=null`` and ``!=null``
+test for absence. A null satisfies no other condition. Through a relation to many, a condition asks whether
+there is any. Tags are the exception: a negated operator asks that the resource has no such tag.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mgmtnode.query.errors import SHOWN, BAD_VALUE, UNKNOWN_FIELD, UNKNOWN_OPERATOR, shown, unknown
+from mgmtnode.query.errors import BAD_VALUE, SHOWN, UNKNOWN_FIELD, UNKNOWN_OPERATOR, shown, unknown
 from mgmtnode.query.graph import Field, Graph, Node
 from mgmtnode.query.kinds import EQUAL, IN, LIKE, MAX_TEXT, OPERATORS, TEXT, Kind
 
@@ -27,8 +28,9 @@ LAST_BEFORE_SURROGATES, LAST = 0xD7FF, 0x10FFFF
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """``path`` are relations from the root to the type that has ``field``. ``operator`` may also be ``null`` and
-    ``not null``. A pattern with a fixed beginning has three values: the pattern, and the range of its beginning."""
+    """``path`` are relations from the root to the type that has ``field``. ``operator`` may also be
+    ``null`` and ``not null``. A pattern with a fixed beginning has three values: itself, and the range of
+    its beginning."""
 
     path: tuple[str, ...]
     field: str
@@ -133,7 +135,8 @@ def _values(kind: Kind, operator: str, text: str) -> tuple[Any, ...]:
 
 
 def _pattern(text: str) -> tuple[str, ...]:
-    """The pattern in lower case and, if it begins with fixed text, the first text in that range and the first after."""
+    """The pattern in lower case and, if it begins with fixed text, where texts with that beginning start
+    and end."""
     if len(text) > MAX_TEXT:
         raise ValueError(f"a pattern of at most {MAX_TEXT} characters")
     pattern = text.translate(ASCII_LOWER)

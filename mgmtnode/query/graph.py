@@ -1,4 +1,4 @@
-"""The join graph: what every resource type shows, and how one type is reached from another. Built once at boot."""
+"""The join graph, built once at boot: what every resource type shows, and how one is reached from another."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ CORE_FIELDS = ("name", "description", "account_uuid", "created_at", "updated_at"
 class Edge:
     """A step from one type to another.
 
-    Forward: ``near`` is the column of this type's table with the other's uuid. Back: ``far`` is the column of the
-    other table with this one's uuid. Through a link table, both are columns of ``link``.
+    Forward: ``near`` is the column of this type's table with the other's uuid. Back: ``far`` is the column of
+    the other table with this one's uuid. Through a link table, both are columns of ``link``.
     """
 
     name: str
@@ -46,8 +46,8 @@ class Embedded:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Field:
-    """One field: of ``column``, or ``embedded``, or, if both are None, an empty list: what it would list belongs to a
-    service that is not enabled."""
+    """One field: of ``column``, or ``embedded``, or, if both are None, an empty list: what it would list
+    belongs to a service that is not enabled."""
 
     name: str
     kind: Kind
@@ -63,7 +63,7 @@ class Field:
 
 @dataclass(eq=False, slots=True)
 class Node:
-    """One type in the graph. ``hidden`` fields can be used in conditions, but are not part of the inventory."""
+    """One type in the graph. ``hidden`` fields have conditions, but are not part of the inventory."""
 
     resource: Resource
     table: Table
@@ -92,8 +92,9 @@ def build_graph(
 ) -> Graph:
     """The graph of those ``resources`` whose tables are among ``tables``.
 
-    ``known`` are types of services that are not enabled: a reference to one of them gives no edge. Raises GraphError
-    for a field without a column, a reference to a type nobody declared, and two relations of one name.
+    ``known`` are further types of services that are not enabled: a reference to one of them gives no edge.
+    Raises GraphError for a field without a column, a reference to a type nobody declared, two relations of
+    one name.
     """
     found = {_type_of(table): table for table in tables}
     graph = {r.type: _node(r, found[r.type]) for r in resources if r.type in found}
@@ -173,8 +174,8 @@ def _add_back(graph: Graph, table: Table) -> None:
 def _add(node: Node, edge: Edge, table: Table, column: Column[Any]) -> None:
     if edge.name in node.edges:
         raise GraphError(
-            f"table {table.name}, column {column.name}: {node.type} already has a relation named {edge.name!r}; "
-            "give another as_= or back="
+            f"table {table.name}, column {column.name}: {node.type} already has a relation "
+            f"named {edge.name!r}; give another as_= or back="
         )
     node.edges[edge.name] = edge
 
@@ -213,10 +214,8 @@ def _embedded(build: _Build, node: Node, name: str, hint: Any) -> Field | None:
         return None
     inner = get_args(plain(hint))[0]
     edge = node.edges.get(declared.back if declared else name)
-    if edge is None and declared and _type_in_list(build, inner) not in (*build.graph, None):
-        return Field(
-            name, OPAQUE, hint, derived=Derived((), list)
-        )  # the service on the other side is not enabled
+    if edge is None and declared and (_absent(build, inner) or _has_default(node, name)):
+        return Field(name, OPAQUE, hint)  # the service on the other side is not enabled
     item = plain(inner)
     if edge is None or not edge.many:
         return None
@@ -229,7 +228,8 @@ def _embedded(build: _Build, node: Node, name: str, hint: Any) -> Field | None:
 
 
 def _absent(build: _Build, hint: Any) -> bool:
-    """Whether the members of a list are of a declared type without a table, by their Ref or being its inventory."""
+    """Whether the members of a list are of a declared type without a table, by their Ref or being its
+    inventory."""
     for meta in getattr(hint, "__metadata__", ()):
         if isinstance(meta, Ref):
             return meta.type in build.types and meta.type not in build.graph

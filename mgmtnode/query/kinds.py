@@ -1,4 +1,5 @@
-"""The kinds of values that fields have: how they are written in a condition and in a cursor, and their operators."""
+"""The kinds of values that fields have: how they are written in conditions and cursors, and their
+operators."""
 
 from __future__ import annotations
 
@@ -121,7 +122,8 @@ def plain(hint: Any) -> Any:
 
 
 def kind_of(hint: Any, column: Column[Any]) -> Kind:
-    """The kind of a field with type ``hint`` stored in ``column``. PostgreSQL's uuid columns take uuids only."""
+    """The kind of a field of type ``hint`` stored in ``column``. PostgreSQL's uuid columns take uuids
+    only."""
     of = plain(hint)
     if isinstance(column.type.dialect_impl(POSTGRES), Uuid):
         return UUID_KIND

@@ -13,21 +13,22 @@ import msgspec
 from sqlalchemy import JSON, ColumnElement, Text, case, cast, false, func, literal_column, select, true
 from sqlalchemy.engine import Dialect
 
-from mgmtnode.query.graph import CORE_FIELDS, Embedded, Field, Node
+from mgmtnode.query.graph import CORE_FIELDS, Embedded, Field
 from mgmtnode.query.kinds import BOOLEAN, MOMENT, OPAQUE, UUID_KIND, Kind, kind_of, plain
 from mgmtnode.query.scope import Scope, reach
 
 Read = Callable[[Any], Any]
 UUID_OF = attrgetter("uuid")
-YES, NO = literal_column("'true'"), literal_column("'false'")
+YES: ColumnElement[Any] = literal_column("'true'")
+NO: ColumnElement[Any] = literal_column("'false'")
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
     """Builds inventories, or dicts where only some fields were asked for, from the driver's rows.
 
-    The first values of a row are the fields in order of ``names``; ``reads`` are the places that the driver does not
-    give as they should be; ``derived`` fields are made of values further on.
+    The first values of a row are the fields in order of ``names``; ``reads`` are the places that the driver
+    does not give as they should be; ``empty`` fields are lists of what no enabled service has.
     """
 
     names: tuple[str, ...]

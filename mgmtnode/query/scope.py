@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
 from sqlalchemy import (
-    Alias,
     ColumnElement,
     FromClause,
     Select,
-    and_,
     bindparam,
     exists,
     false,
@@ -30,8 +28,8 @@ ME = "me"
 class Stop:
     """One resource on the way. Its own table and its core row are joined only if a column of theirs is used.
 
-    ``link`` is the column that holds its uuid one stop before. ``core_first``: the root's uuid is taken from the core
-    table, so that its indexes can give the order.
+    ``link`` is the column that holds its uuid one stop before. ``core_first``: the root's uuid is taken from
+    the core table, so that its indexes can give the order.
     """
 
     def __init__(
@@ -39,18 +37,18 @@ class Stop:
     ):
         self.node = node
         self.link = link
-        self._core_first = core_first
-        self._own = node.table.alias(f"t{number}")
-        self._core = core.resource.alias(f"r{number}")
+        self._core_first = core_first and node.resource.backed
+        self._own: FromClause = node.table.alias(f"t{number}")
+        self._core: FromClause = core.resource.alias(f"r{number}")
         self.uses_own = self.uses_core = False
 
     @property
-    def own(self) -> Alias:
+    def own(self) -> FromClause:
         self.uses_own = True
         return self._own
 
     @property
-    def core(self) -> Alias:
+    def core(self) -> FromClause:
         self.uses_core = True
         return self._core
 
@@ -68,30 +66,27 @@ class Stop:
             return self.uuid
         return self.own.c[field.column.name]
 
-    def joined(self, before: FromClause | None) -> FromClause:
-        """``before`` joined with what of this stop is used; without ``before``, what a SELECT starts from."""
-        key, link = self.node.key, self.link
-        for used, alias, name in ((self.uses_own, self._own, key), (self.uses_core, self._core, "uuid")):
-            if not used:
-                continue
-            if before is None:
-                before = alias
-            else:
-                at = link if link is not None else self._own.c[key]
-                before = before.join(alias, self._on(alias, name, at))
-            if alias is self._own:
-                link = alias.c[key]
-        assert before is not None
+    def joined(self, before: FromClause | None, *, outer: bool) -> FromClause | None:
+        """``before`` joined with what is used of this stop; with nothing before, what a SELECT starts
+        from."""
+        link = self.link
+        for used, table, key in (
+            (self.uses_own, self._own, self.node.key),
+            (self.uses_core, self._core, "uuid"),
+        ):
+            if used and (before is None or link is None):
+                before, link = table, table.c[key]
+            elif used and before is not None:
+                before, link = before.join(table, table.c[key] == link, isouter=outer), table.c[key]
         return before
-
-    def _on(self, alias: Alias, name: str, at: ColumnElement[Any]) -> ColumnElement[bool]:
-        return alias.c[name] == at
 
 
 class Scope:
     """A SELECT over the root type and all that is reached from it by forward references, each joined once.
 
-    ``limited``: a caller sees only what is theirs or shared with them, at every stop.
+    ``limited``: a caller sees only what is theirs or shared with them, at every stop. ``page`` is the start
+    instead of the root type: its column ``key`` has uuids of the root, which are neither checked again nor
+    lost; ``start`` is what it is part of.
     """
 
     def __init__(
@@ -102,13 +97,18 @@ class Scope:
         limited: bool,
         numbers: Iterator[int] | None = None,
         core_first: bool = False,
+        page: FromClause | None = None,
+        start: FromClause | None = None,
     ) -> None:
         self.graph, self.limited = graph, limited
         self.numbers = numbers or count()
-        self.root = Stop(root, next(self.numbers), core_first=core_first and root.resource.backed)
         self.where: list[ColumnElement[bool]] = []
+        self._page, self._start = page, page if start is None else start
+        link = None if page is None else page.c.key
+        self.root = Stop(root, next(self.numbers), link=link, core_first=core_first)
         self._stops: dict[tuple[str, ...], Stop] = {(): self.root}
-        self._limit(self.root)
+        if page is None:
+            self._limit(self.root)
 
     def stop(self, path: tuple[str, ...]) -> Stop:
         """The stop at the end of forward references ``path``."""
@@ -126,16 +126,16 @@ class Scope:
         return Scope(self.graph, node, limited=self.limited, numbers=self.numbers)
 
     def select(self, *columns: Any) -> Select[Any]:
-        source: FromClause | None = None
+        """The SELECT, to be asked for when all columns it uses have been taken."""
+        source = self._start
         for stop in self._stops.values():
-            if stop.uses_own or stop.uses_core or stop is self.root:
-                source = stop.joined(source)
+            source = stop.joined(source, outer=self._page is not None)
         assert source is not None
         return select(*columns).select_from(source).where(*self.where, *self._types())
 
     def _types(self) -> list[ColumnElement[bool]]:
         """Says the type of each core row: redundant, but the core's indexes begin with it."""
-        stops = (s for s in self._stops.values() if s.uses_core)
+        stops = (s for s in self._stops.values() if s.uses_core and self._page is None)
         return [s.core.c.type == literal_column(f"'{s.node.type}'") for s in stops]
 
     def _limit(self, stop: Stop) -> None:
@@ -144,7 +144,8 @@ class Scope:
 
 
 def visible(stop: Stop) -> ColumnElement[bool]:
-    """Whether the account in the parameter ``me`` sees a resource: its own, shared with it, or with everybody."""
+    """Whether the account in the parameter ``me`` sees a resource: its own, or shared with it or
+    everybody."""
     me: Any = bindparam(ME)
     if not stop.node.resource.backed:
         account = stop.node.table.c.get("account_uuid")
@@ -171,7 +172,3 @@ def reach(outer: Stop, edge: Edge, inner: Scope) -> tuple[Select[Any], ColumnEle
     link = edge.link.alias(f"l{next(inner.numbers)}")
     near_uuid = inner.root.uuid
     return inner.select(link.c[edge.far]).where(link.c[edge.near] == near_uuid), link.c[edge.far]
-
-
-def every(conditions: Sequence[ColumnElement[bool]]) -> ColumnElement[bool]:
-    return and_(*conditions)

@@ -1,39 +1,29 @@
-"""The SQL of a page or a single read: written once for each shape of a query, then only given other values."""
+"""The SQL of a read: written once for each shape of a query, then only given other values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Select,
-    and_,
-    bindparam,
-    false,
-    func,
-    literal_column,
-    or_,
-    select,
-    true,
-    tuple_,
-)
+from sqlalchemy import BindParameter, Connection, FromClause, Subquery, bindparam, func, literal_column, true
 from sqlalchemy.engine import Dialect
 
 from mgmtnode.query.conditions import Conditions, Shape
-from mgmtnode.query.graph import Graph, Node
+from mgmtnode.query.graph import Graph
+from mgmtnode.query.order import Order, after, ordered
 from mgmtnode.query.rows import Reader, Selection
 from mgmtnode.query.scope import Scope
-
-Order = tuple[tuple[str, bool], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that the SQL depends on. ``order`` are fields and whether they descend, the key last; ``after`` says for
-    each whether the cursor's value is null; ``fields`` empty means the whole inventory."""
+    """All that the SQL depends on.
+
+    ``order``: fields and whether they descend, the key last. ``after``: of each, whether the cursor's value
+    is null. ``fields`` empty means the whole inventory. ``one``: the core column by which a single resource
+    is asked for. ``limited``: only what the caller sees. ``bounded``: has a limit.
+    """
 
     type: str
     conditions: tuple[Shape, ...] = ()
@@ -48,7 +38,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """Compiled SQL. ``sort_places``: where in a row the values of the order are; the total, if any, comes last."""
+    """Compiled SQL. ``sort_places``: where in a row the values of the order are; a total comes last."""
 
     sql: str
     fixed: Mapping[str, Any]
@@ -57,103 +47,72 @@ class Statement:
     sort_places: tuple[int, ...]
 
     def rows(self, connection: Connection, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
-        """Runs it past SQLAlchemy's own compilation and row processing, which would cost more than the database."""
+        """Runs it without SQLAlchemy's compilation and row processing: they cost more than the database."""
         named = {**self.fixed, **values}
         params: Any = named if self.positions is None else tuple([named[name] for name in self.positions])
         cursor = connection.exec_driver_sql(self.sql, params)
-        return cursor.cursor.fetchall()  # type: ignore[union-attr]  # a SELECT has a cursor
+        return cursor.cursor.fetchall()
 
 
 def write(graph: Graph, plan: Plan, dialect: Dialect) -> Statement:
     """The statement for ``plan``."""
+    found = _found(graph, plan, dialect)
+    if not plan.bounded:
+        keys = [found.root.column(found.root.node.fields[name]) for name, _ in plan.order]
+        return _compiled(found, keys, plan, dialect)
+    page = _page(found, plan, dialect)
+    start: FromClause = page
+    if plan.count:
+        start = _total(graph, plan, dialect).outerjoin(page, true())
+    scope = Scope(graph, found.root.node, limited=plan.limited, page=page, start=start)
+    return _compiled(scope, [page.c[name] for name in _labels(plan)], plan, dialect)
+
+
+def _found(graph: Graph, plan: Plan, dialect: Dialect) -> Scope:
+    """What meets the conditions and comes after the cursor."""
     node = graph[plan.type]
-    scope = Scope(graph, node, limited=plan.limited, core_first=_core_first(node, plan))
-    selection = Selection(scope, dialect)
+    core_first = bool(plan.order) and node.fields[plan.order[0][0]].core
+    scope = Scope(graph, node, limited=plan.limited, core_first=core_first)
     conditions = Conditions(dialect.name)
-    reader = selection.reader(
-        plan.fields or node.resource.inventory.__struct_fields__, partial=bool(plan.fields)
-    )
     for index, shape in enumerate(plan.conditions):
         conditions.add(scope, index, shape)
     if plan.one:
-        scope.where.append(_one(scope, plan.one))
-    places = tuple(selection.place(node.fields[name]) for name, _ in plan.order)
+        one: BindParameter[Any] = bindparam("one")
+        scope.where.append((scope.root.uuid if plan.one == "uuid" else scope.root.core.c[plan.one]) == one)
     if plan.after:
-        scope.where.append(_after(scope, plan))
-    body = scope.select(*selection.columns).order_by(*_order(scope, plan, dialect))
-    if plan.bounded:
-        body = body.limit(bindparam("limit"))
-    if plan.count:
-        body = _with_total(graph, plan, dialect, body)
-    return _compiled(body, dialect, reader, places)
+        scope.where.append(after(scope.root, plan.order, plan.after))
+    return scope
 
 
-def _compiled(body: Select[Any], dialect: Dialect, reader: Reader, places: tuple[int, ...]) -> Statement:
+def _page(found: Scope, plan: Plan, dialect: Dialect) -> Subquery:
+    """The keys of one page. The rows are read afterwards: a sort then moves keys only, and reads a page of
+    rows."""
+    root = found.root
+    keys = [root.column(root.node.fields[name]) for name, _ in plan.order]
+    labelled = [key.label(label) for key, label in zip(keys, _labels(plan), strict=True)]
+    body = found.select(*labelled).order_by(*ordered(keys, root.node, plan.order, dialect))
+    return body.limit(bindparam("limit")).subquery("page")
+
+
+def _labels(plan: Plan) -> list[str]:
+    return [f"k{place}" for place in range(len(plan.order) - 1)] + ["key"]
+
+
+def _total(graph: Graph, plan: Plan, dialect: Dialect) -> Subquery:
+    """The number of all that meets the conditions: one row, also where the page itself has none."""
+    scope = _found(graph, replace(plan, after=()), dialect)
+    _ = scope.root.uuid  # the column by which the root's table is taken
+    return scope.select(func.count().label("total")).subquery("counted")
+
+
+def _compiled(scope: Scope, keys: list[Any], plan: Plan, dialect: Dialect) -> Statement:
+    node = scope.root.node
+    selection = Selection(scope, dialect)
+    names = plan.fields or node.resource.inventory.__struct_fields__
+    reader = selection.reader(names, partial=bool(plan.fields))
+    places = tuple(selection.place(node.fields[name]) for name, _ in plan.order)
+    columns = [*selection.columns, *([literal_column("counted.total")] if plan.count else [])]
+    body = scope.select(*columns).order_by(*ordered(keys, node, plan.order, dialect))
     compiled: Any = body.compile(dialect=dialect)
     positions = tuple(compiled.positiontup) if compiled.positiontup is not None else None
     return Statement(str(compiled), dict(compiled.params), positions, reader, places)
-
-
-def _core_first(node: Node, plan: Plan) -> bool:
-    return bool(plan.order) and node.fields[plan.order[0][0]].core
-
-
-def _one(scope: Scope, by: str) -> ColumnElement[bool]:
-    one: Any = bindparam("one")
-    return scope.root.uuid == one if by == "uuid" else scope.root.core.c[by] == one
-
-
-def _order(scope: Scope, plan: Plan, dialect: Dialect) -> list[Any]:
-    """Null counts as the greatest value, which is what PostgreSQL does unasked."""
-    fields = scope.root.node.fields
-    return [
-        _direction(scope.root.column(fields[name]), down, fields[name].nullable and dialect.name == "sqlite")
-        for name, down in plan.order
-    ]
-
-
-def _direction(column: ColumnElement[Any], down: bool, say_nulls: bool) -> ColumnElement[Any]:
-    if down:
-        return column.desc().nulls_first() if say_nulls else column.desc()
-    return column.asc().nulls_last() if say_nulls else column.asc()
-
-
-def _after(scope: Scope, plan: Plan) -> ColumnElement[bool]:
-    """The rows after the cursor. One row comparison if it can be: both databases then seek in an index."""
-    fields = [scope.root.node.fields[name] for name, _ in plan.order]
-    columns = [scope.root.column(field) for field in fields]
-    marks: list[Any] = [bindparam(f"k{place}") for place in range(len(columns))]
-    downs = {down for _, down in plan.order}
-    if len(downs) == 1 and not any(field.nullable for field in fields):
-        left, right = tuple_(*columns), tuple_(*marks)
-        return left < right if downs.pop() else left > right
-    branches: list[ColumnElement[bool]] = []
-    equal: list[ColumnElement[bool]] = []
-    for column, mark, field, null, (_, down) in zip(
-        columns, marks, fields, plan.after, plan.order, strict=True
-    ):
-        branches.append(and_(*equal, _beyond(column, mark, field.nullable, null, down)))
-        equal.append(column.is_(None) if null else column == mark)
-    return or_(*branches)
-
-
-def _beyond(
-    column: ColumnElement[Any], mark: Any, nullable: bool, null: bool, down: bool
-) -> ColumnElement[bool]:
-    if null:
-        return column.is_not(None) if down else false()
-    if down:
-        return column < mark
-    return or_(column > mark, column.is_(None)) if nullable else column > mark
-
-
-def _with_total(graph: Graph, plan: Plan, dialect: Dialect, body: Select[Any]) -> Select[Any]:
-    """``body`` with the number of all rows as last column, also where the page itself has none."""
-    scope = Scope(graph, graph[plan.type], limited=plan.limited)
-    conditions = Conditions(dialect.name)
-    for index, shape in enumerate(plan.conditions):
-        conditions.add(scope, index, shape)
-    _ = scope.root.uuid
-    total = scope.select(func.count()).scalar_subquery()
-    page, one = body.subquery("page"), select(literal_column("1").label("one")).subquery("one")
-    return select(*page.c, total.label("total")).select_from(one.outerjoin(page, true()))
