@@ -1,1 +1,1 @@
-"""The operator's command line."""
+"""``mgmtnode``, the operator's command line."""
