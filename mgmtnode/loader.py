@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from mgmtnode.bus.message import ApiCall, ApiJob, Event, Internal, InTx, Message
+from mgmtnode.db.tables import CORE_TABLES
 from mgmtnode.errors import ErrorCode
 from mgmtnode.schema import Resource
 from mgmtnode.service import ServiceManifest
@@ -102,7 +103,7 @@ def _repeated(manifest: ServiceManifest, kind: str, name: str) -> bool:
 
 def _check_tables(manifest: ServiceManifest) -> None:
     types = {resource.type for module in manifest.contract for resource in values(module, Resource) if resource.backed}
-    tables = {table.info.get("resource_type", table.name) for table in manifest.tables}
+    tables = {table.info.get("resource_type", table.name) for table in (*manifest.tables, *CORE_TABLES)}
     if missing := sorted(types - tables):
         raise LoadError(f"{where(manifest)}: resource type {missing[0]!r} has no table among {sorted(tables)}")
     if manifest.tables and not manifest.migrations:

@@ -12,7 +12,7 @@ from mgmtnode.cascade.graph import CascadeGraph
 from mgmtnode.config.configs import GlobalConfigs
 from mgmtnode.config.file import Properties
 from mgmtnode.db.session import Database, Tx
-from mgmtnode.db.tables import job
+from mgmtnode.db.tables import CORE_TABLES
 from mgmtnode.events.log import EventLog
 from mgmtnode.extension.registry import Extensions
 from mgmtnode.handlers import Handlers, bind
@@ -143,7 +143,7 @@ def declared_resources(manifests: Sequence[ServiceManifest]) -> list[Resource]:
 
 def query_over(manifests: Sequence[ServiceManifest], resources: Sequence[Resource]) -> Query:
     tables = [table for manifest in manifests for table in manifest.tables]
-    return Query([*resources, JOB], [*tables, job])
+    return Query([*resources, JOB], [*CORE_TABLES, *tables])
 
 
 def connect(services: Sequence[tuple[ServiceManifest, Service]], handlers: Handlers, context: NodeContext) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
 
 from mgmtnode.config.core_properties import CORE_PROPERTIES
 from mgmtnode.config.properties import GlobalProperty
@@ -18,6 +19,7 @@ V = TypeVar("V", int, float, bool, str, list[str])
 PREFIX = "MGMTNODE_"
 FILE_SUFFIX = "_file"
 SECRET_BYTES = 65536
+HIDDEN = "****"
 
 
 class ConfigFileError(Exception):
@@ -99,6 +101,11 @@ class Properties:
         …"""
         return self._sources[prop.name]
 
+    def shown(self, prop: GlobalProperty[V]) -> V | str:
+        """The value for people to read; of a secret, only where it leads."""
+        value = self.get(prop)
+        return without_secret(value) if prop.secret and value else value
+
     @property
     def declared(self) -> tuple[GlobalProperty[Any], ...]:
         """All declared properties, in the order of their declaration."""
@@ -177,6 +184,19 @@ class Found:
     where: str
     raw: Any
     parse: Callable[[Any], Any]
+
+
+def without_secret(value: object) -> str:
+    """A secret in a form that may be shown: of a URL scheme, user, host and path, of anything else nothing."""
+    try:
+        parts = urlsplit(str(value))
+        if not parts.scheme or not parts.hostname:
+            return HIDDEN
+        host = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
+    except ValueError:
+        return HIDDEN
+    user = f"{parts.username or ''}:{HIDDEN}@" if parts.password else f"{parts.username}@" if parts.username else ""
+    return f"{parts.scheme}://{user}{host}{parts.path}"
 
 
 def _secret(path: object) -> str:

@@ -77,7 +77,7 @@ class GlobalConfig(Generic[V]):
             raise ValueError(value)
         if kind is str and not isinstance(value, str):
             raise TypeError(value)
-        return cast("V", kind(cast("Any", value)))
+        return kind(cast("Any", value))
 
     def _bounds(self, value: V) -> None:
         if isinstance(value, int | float) and not isinstance(value, bool):

@@ -58,7 +58,7 @@ class GlobalProperty(Generic[V]):
         self._bounds(value)
         if self.path and isinstance(value, str) and value.startswith("~"):
             value = str(Path(value).expanduser())
-        return value  # type: ignore[return-value]  # its type was compared above
+        return value
 
     def parse_text(self, text: str) -> V:
         """The same for a value from the environment; a list is separated by commas."""

@@ -70,6 +70,7 @@ tag = Table(
     Column("created_at", UtcTime, nullable=False),
     UniqueConstraint("resource_uuid", "kind", "text"),
     Index(None, "kind", "text", "resource_uuid"),
+    info={"visible_with": "resource_uuid"},
 )
 
 job = Table(

@@ -147,21 +147,28 @@ def visible(stop: Stop) -> ColumnElement[bool]:
     """Whether the account in the parameter ``me`` sees a resource: its own, or shared with it or
     everybody."""
     me: Any = bindparam(ME)
-    if not stop.node.resource.backed:
-        account = stop.node.table.c.get("account_uuid")
-        return false() if account is None else stop.own.c.account_uuid == me
+    if stop.node.resource.backed:
+        return _owned_or_shared(stop.core, me)
+    if carrier := stop.node.table.info.get("visible_with"):
+        row = core.resource.alias()
+        found = select(literal_column("1")).select_from(row).where(row.c.uuid == stop.own.c[carrier])
+        return exists(found.where(_owned_or_shared(row, me)).correlate(stop.own))
+    account = stop.node.table.c.get("account_uuid")
+    return false() if account is None else stop.own.c.account_uuid == me
+
+
+def _owned_or_shared(row: Alias, me: Any) -> ColumnElement[bool]:
     share = core.share.alias()
-    core_row = stop.core
     shared = exists(
         select(literal_column("1"))
         .select_from(share)
         .where(
-            share.c.resource_uuid == core_row.c.uuid,
+            share.c.resource_uuid == row.c.uuid,
             share.c.account_uuid.in_([me, literal_column(f"'{PUBLIC}'")]),
         )
-        .correlate(core_row)
+        .correlate(row)
     )
-    return or_(core_row.c.account_uuid == me, shared)
+    return or_(row.c.account_uuid == me, shared)
 
 
 def reach(outer: Stop, edge: Edge, inner: Scope) -> tuple[Select[Any], ColumnElement[Any]]:

@@ -41,6 +41,11 @@ def of(tx: Tx, resource_uuids: Collection[str], kind: str) -> list[TagRow]:
     return [TagRow._make(row) for row in tx.execute(statement.order_by(tag.c.created_at, tag.c.uuid))]
 
 
+def carries(tx: Tx, resource_uuid: str, kind: str, text: str) -> bool:
+    mine = (tag.c.resource_uuid == resource_uuid, tag.c.kind == kind, tag.c.text == text)
+    return tx.execute(select(tag.c.uuid).where(*mine)).first() is not None
+
+
 def change_text(tx: Tx, uuid: str, text: str) -> None:
     tx.execute(update(tag).where(tag.c.uuid == uuid).values(text=text))
 

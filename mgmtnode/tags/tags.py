@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from mgmtnode.errors import INVALID, DeclarationError
+from mgmtnode.errors import INVALID, NOT_FOUND, DeclarationError
 from mgmtnode.tags import repository
 from mgmtnode.tags.overlap import overlap
 from mgmtnode.tags.repository import SYSTEM, USER, TagRow
@@ -128,6 +128,64 @@ class Tags:
         wanted = {name: str(value) for name, value in tokens.items()}
         rows = self._rows(tx, tag, [resource_uuid])
         repository.remove(tx, [r.uuid for r in rows if wanted.items() <= (tag.match(r.text) or {}).items()])
+
+    def add_user(self, tx: Tx, resource_type: str, resource_uuid: str, text: str) -> str:
+        """Tags a resource with free text and returns the tag's uuid. Raises core.invalid or tag.exists."""
+        _plain(text)
+        return self._add(tx, self._row(resource_type, resource_uuid, USER, text))
+
+    def add_system(self, tx: Tx, resource_type: str, resource_uuid: str, text: str, *, admin: bool) -> str:
+        """For callers: adds a system tag and returns its uuid. Raises the tag.* errors; a unique one that
+        is there already is not replaced."""
+        applied = self.parse(resource_type, text)
+        _allow(applied.tag, text, admin)
+        if applied.tag.ephemeral:
+            raise TAG_INVALID.error(f"{text!r} can only be given when the {resource_type} is made")
+        present = [row for row in self._rows(tx, applied.tag, [resource_uuid]) if row.text != text]
+        if applied.tag.unique and present:
+            raise TAG_EXISTS.error(
+                f"the {resource_type} carries {present[0].text!r}; change or delete that one"
+            )
+        return self._add(tx, self._row(resource_type, resource_uuid, SYSTEM, text))
+
+    def change(self, tx: Tx, resource_uuid: str, uuid: str, text: str, *, admin: bool) -> None:
+        """For callers: another text, of the same declaration, for a system tag. Raises the tag.* errors."""
+        row = self._own(tx, resource_uuid, uuid)
+        if row.kind != SYSTEM:
+            raise TAG_INVALID.error("a user tag is not changed; delete it and add another", resource=uuid)
+        old, new = self.parse(row.resource_type, row.text), self.parse(row.resource_type, text)
+        _allow(old.tag, row.text, admin)
+        if new.tag is not old.tag:
+            raise TAG_INVALID.error(f"{text!r} is not of the form {old.tag.format}", resource=uuid)
+        if text != row.text:
+            self._refuse_second(tx, resource_uuid, SYSTEM, text)
+            repository.change_text(tx, uuid, text)
+
+    def delete(self, tx: Tx, resource_uuid: str, uuid: str, *, admin: bool) -> None:
+        """For callers: takes one tag away. A system tag that nobody declares any more may go too."""
+        row = self._own(tx, resource_uuid, uuid)
+        if row.inherent:
+            raise TAG_INHERENT.error(f"{row.text!r} is taken away by its service only", resource=uuid)
+        if row.kind == SYSTEM:
+            for tag in self._declared.get(row.resource_type, ()):
+                if tag.match(row.text) is not None:
+                    _allow(tag, row.text, admin)
+        repository.remove(tx, [uuid])
+
+    def _own(self, tx: Tx, resource_uuid: str, uuid: str) -> TagRow:
+        row = repository.find(tx, uuid)
+        if row is None or row.resource_uuid != resource_uuid:
+            raise NOT_FOUND.error(f"the resource carries no tag {uuid}", resource=resource_uuid)
+        return row
+
+    def _add(self, tx: Tx, row: TagRow) -> str:
+        self._refuse_second(tx, row.resource_uuid, row.kind, row.text)
+        repository.add(tx, [row])
+        return row.uuid
+
+    def _refuse_second(self, tx: Tx, resource_uuid: str, kind: str, text: str) -> None:
+        if repository.carries(tx, resource_uuid, kind, text):
+            raise TAG_EXISTS.error(f"the resource carries {text!r} already", resource=resource_uuid)
 
     def _rows(self, tx: Tx, tag: SystemTag, resource_uuids: Collection[str]) -> list[TagRow]:
         return [r for r in repository.of(tx, resource_uuids, SYSTEM) if tag.match(r.text) is not None]

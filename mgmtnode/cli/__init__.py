@@ -1,0 +1,1 @@
+"""``mgmtnode``, the operator's command line."""

@@ -1,0 +1,45 @@
+"""From an exception to one line on standard error and an exit code (those of ``sysexits.h``, where it has one)."""
+
+from __future__ import annotations
+
+import errno
+
+import click
+
+FAILED = 1
+USAGE = 2
+TEMPORARY = 75
+CONFIGURATION = 78
+INTERRUPTED = 130
+
+
+def report(exc: BaseException) -> int:
+    """Prints what went wrong and returns the exit code. Usage errors come with the usage line."""
+    if isinstance(exc, click.exceptions.Exit):
+        return exc.exit_code
+    if isinstance(exc, click.UsageError):
+        exc.show()
+        return USAGE
+    if isinstance(exc, KeyboardInterrupt | click.Abort):
+        return INTERRUPTED
+    code, text = _told(exc)
+    click.echo(f"mgmtnode: {' '.join(text.split())}", err=True)
+    return code
+
+
+def _told(exc: BaseException) -> tuple[int, str]:
+    from mgmtnode.config.file import ConfigFileError
+    from mgmtnode.errors import ApiError, DeclarationError
+    from mgmtnode.loader import LoadError
+
+    if isinstance(exc, ConfigFileError | DeclarationError | LoadError):
+        return CONFIGURATION, str(exc)
+    if isinstance(exc, ApiError):
+        return TEMPORARY if exc.problem.retryable else FAILED, exc.problem.message
+    if isinstance(exc, click.ClickException):
+        return exc.exit_code, exc.message
+    if isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE:
+        return FAILED, f"{exc.strerror or exc}; another program listens there: choose another api.port"
+    if isinstance(exc, OSError | TimeoutError):
+        return FAILED, str(exc) or type(exc).__name__
+    return FAILED, f"{type(exc).__name__}: {exc}; run 'mgmtnode --traceback …' to see where it comes from"

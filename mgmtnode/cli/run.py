@@ -1,0 +1,64 @@
+"""``mgmtnode run`` and ``mgmtnode dev``: reads the settings and hands over to the node."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mgmtnode.cli.settings import config_option, read_properties
+
+if TYPE_CHECKING:
+    from mgmtnode.config.file import Properties
+    from mgmtnode.node import DevOptions
+
+DEV_DIRECTORY = Path("~/.mgmtnode/dev")
+
+
+@click.command()
+@config_option
+def run(config_file: Path | None) -> int:
+    """Run a management node until it is told to stop (SIGTERM or Ctrl-C: it drains first).
+
+    Exit codes: 0 stopped, 1 failed, 75 try again later (database or broker away, or evicted), 78 bad configuration.
+    """
+    return _serve(read_properties(config_file), None)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+@click.option(
+    "--data-dir",
+    default=DEV_DIRECTORY,
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the database is kept from one run to the next.",
+)
+@click.option("--hosts", default=10, show_default=True, type=click.IntRange(0, 1000), help="Simulated hosts.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Overrides log.level.")
+def dev(host: str, port: int, data_dir: Path, hosts: int, log_level: str | None) -> int:
+    """Run one node with SQLite, an in-memory bus and simulated hosts. Not for production.
+
+    The configuration file is not read; variables of the environment are.
+    """
+    from mgmtnode.config import core_properties as core
+    from mgmtnode.config.file import Properties
+    from mgmtnode.node import DevOptions
+
+    properties = Properties.load(None, os.environ)
+    properties.override(core.API_HOST, host, "--host")
+    properties.override(core.API_PORT, port, "--port")
+    properties.override(core.DATA_DIR, str(data_dir), "--data-dir")
+    if log_level:
+        properties.override(core.LOG_LEVEL, log_level, "--log-level")
+    return _serve(properties, DevOptions(hosts=hosts))
+
+
+def _serve(properties: Properties, options: DevOptions | None) -> int:
+    from mgmtnode.node import serve
+
+    return asyncio.run(serve(properties, dev=options))

@@ -1,0 +1,1 @@
+"""Global configs and their overrides."""
