@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable
@@ -32,9 +33,8 @@ class Observer(Protocol):
 class Edge:
     """``in_flight`` counts the requests being answered; above ``limit`` they are refused, health excepted."""
 
-    def __init__(self, catalogue: Catalogue, rng: Rng, clock: Callable[[], float], limit: int = 2000) -> None:
-        self._catalogue, self._rng, self._clock, self._limit = catalogue, rng, clock, limit
-        self.observer: Observer | None = None
+    def __init__(self, catalogue: Catalogue, rng: Rng, observer: Observer, limit: int = 4096) -> None:
+        self._catalogue, self._rng, self._observer, self._limit = catalogue, rng, observer, limit
         self.in_flight = 0
         self.stopping = False
 
@@ -55,7 +55,8 @@ class Edge:
         return app
 
     async def _handle(self, router: App, request: Request) -> None:
-        began = self._clock()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         trace = self._identify(request)
         reset = current.set(CallContext(trace=trace))
         self.in_flight += 1
@@ -73,8 +74,7 @@ class Edge:
         finally:
             self.in_flight -= 1
             current.reset(reset)
-            if self.observer:
-                self.observer.request(request.api, request.status, self._clock() - began)
+            self._observer.request(request.api, request.status, loop.time() - began)
 
     def _identify(self, request: Request) -> str:
         """Gives the request its id and returns the trace: the caller's (W3C traceparent) or the id."""

@@ -113,7 +113,7 @@ class Limits:
 
     call_seconds: float = 30.0
     wait_seconds: float = 60.0
-    waiting: int = 5000
+    waiting: int = 3000
 
 
 @dataclass(kw_only=True)

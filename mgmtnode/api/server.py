@@ -18,6 +18,7 @@ from mgmtnode.api.problems import PORT_TAKEN
 
 HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 15.0
+SEND_SECONDS = 60.0
 START_SECONDS = 10.0
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
@@ -28,16 +29,18 @@ class Listen:
 
     host: str = "127.0.0.1"
     port: int = 8080
-    connections: int = 4096
+    connections: int = 8192
     keep_alive_seconds: int = 75
     certificate: str | None = None
     private_key: str | None = None
 
 
 class GuardedHttp(HttpToolsProtocol):
-    """uvicorn's protocol with two limits that it lacks: bytes and seconds for the head of a request."""
+    """uvicorn's protocol with limits that it lacks: bytes and seconds for the head of a request, and seconds
+    for a client to take what it asked for."""
 
     _timer: TimerHandle | None = None
+    _writer: TimerHandle | None = None
     _reading_head = True
     _head = 0
 
@@ -47,6 +50,8 @@ class GuardedHttp(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        if self._writer is not None:
+            self._writer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -66,6 +71,16 @@ class GuardedHttp(HttpToolsProtocol):
         self._disarm()
         self._reading_head = False
         super().on_headers_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._writer = self.loop.call_later(SEND_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._writer is not None:
+            self._writer.cancel()
+            self._writer = None
 
     def _refuse(self) -> None:
         if not self.transport.is_closing():

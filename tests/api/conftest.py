@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar
@@ -11,17 +12,17 @@ import httpx
 import msgspec
 import pytest
 
+from mgmtnode.api.app import HttpApi
 from mgmtnode.api.auth import Authenticator
-from mgmtnode.api.edge import Edge
 from mgmtnode.api.gateway import Gateway, Limits
 from mgmtnode.api.operations import Operations
-from mgmtnode.api.problems import Catalogue
-from mgmtnode.api.rest import Rest
+from mgmtnode.api.server import Listen
 from mgmtnode.bus.message import Api, ApiCall, ApiJob, ApiMessage, CreateJob
 from mgmtnode.contracts import zone
 from mgmtnode.errors import CONFLICT, KEY_REUSED, NOT_FOUND, UNAUTHENTICATED
 from mgmtnode.jobs.job import Caller, Job, JobState, Plan, Statement
 from mgmtnode.schema import Data, Inventory, Name, Ref, Resource, Uuid
+from mgmtnode.telemetry.metrics import Metrics
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ADMIN, TENANT = "0190aaaa-0000-7000-8000-000000000001", "0190aaaa-0000-7000-8000-000000000002"
@@ -198,6 +199,49 @@ class InlineDatabase:
         return work(None)
 
 
+class Happening(Data):
+    id: str
+    name: str
+    resource_uuid: str
+    account_uuid: str
+
+
+class ScriptedLog:
+    """The event log in memory. ``first`` is the oldest event kept."""
+
+    def __init__(self) -> None:
+        self.events: list[Happening] = []
+        self.first = 0
+        self._changed = asyncio.Event()
+        self.reads = 0
+
+    def add(self, name: str, resource: str, account: str = TENANT) -> Happening:
+        event = Happening(
+            id=f"0-{len(self.events) + 1}", name=name, resource_uuid=resource, account_uuid=account
+        )
+        self.events.append(event)
+        self._changed.set()
+        self._changed = asyncio.Event()
+        return event
+
+    async def read(self, after: str | None, limit: int, caller: Caller) -> list[Happening]:
+        self.reads += 1
+        start = max(self.first, int(after.partition("-")[2]) if after else 0)
+        visible = [e for e in self.events[start:] if caller.admin or e.account_uuid == caller.account_uuid]
+        return visible[:limit]
+
+    async def changed(self, timeout: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._changed.wait()
+
+    async def head(self) -> str:
+        return self.events[-1].id if self.events else "0-0"
+
+    async def oldest(self) -> str | None:
+        return self.events[self.first].id if self.events[self.first :] else None
+
+
 class CountingRng:
     """Numbers in order instead of random ones."""
 
@@ -226,10 +270,18 @@ class World:
             calls=self.calls,
             limits=Limits(call_seconds=2.0),
         )
-        self.catalogue = Catalogue()
-        self.edge = Edge(self.catalogue, CountingRng(), lambda: 0.0)
-        self.rest = Rest(self.gateway)
-        self.app = self.rest.app(self.edge)
+        self.log = ScriptedLog()
+        self.checks: dict[str, Any] = {}
+        self.metrics = Metrics()
+        self.api = HttpApi(
+            self.gateway,
+            events=self.log,
+            checks=self.checks,
+            metrics=self.metrics,
+            rng=CountingRng(),
+            listen=Listen(port=0),
+        )
+        self.app = self.api.app
 
     async def open_session(self, msg: OpenSession, caller: Caller) -> Session:
         self.called.append((msg, caller))
@@ -243,7 +295,12 @@ class World:
 
     def add_zone(self, n: int = 1, name: str = "west") -> zone.Zone:
         found = zone.Zone(
-            uuid=uuid(n), name=name, description="", created_at=NOW, updated_at=NOW, state=zone.ZoneState.ENABLED
+            uuid=uuid(n),
+            name=name,
+            description="",
+            created_at=NOW,
+            updated_at=NOW,
+            state=zone.ZoneState.ENABLED,
         )
         self.query.rows["zone"][found.uuid] = found
         return found

@@ -1,0 +1,111 @@
+"""Logs: text for a terminal, JSON lines for production; with node, job and trace, without secrets."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+import msgspec
+
+from mgmtnode.bus.context import current
+
+MASK = "***"
+WORDS = r"password|passwd|secret|token|api[_-]?key|private[_-]?key|authorization|credential"
+NAMED = re.compile(
+    rf"""(?ix) (\b [\w-]* (?:{WORDS}) [\w-]* ["']? \s* [:=] \s* (?:bearer\s+|basic\s+)? )
+    ( "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*' | [^\s,;&"'}}\])]+ )"""
+)
+BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}")
+URL_PASSWORD = re.compile(r"(\w+://[^\s:/@]+:)[^\s@/]+(@)")
+STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def mask(text: str) -> str:
+    """``text`` without the values of what is named like a secret, bearer tokens, and passwords in URLs."""
+    text = NAMED.sub(lambda m: m[1] + MASK, text)
+    return URL_PASSWORD.sub(rf"\g<1>{MASK}\g<2>", BEARER.sub(rf"\g<1> {MASK}", text))
+
+
+class Context(logging.Filter):
+    """Puts on each record which node wrote it, and on behalf of which job, resource and trace."""
+
+    def __init__(self, node: str) -> None:
+        super().__init__()
+        self._node = node
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        call = current.get()
+        record.node, record.trace = self._node, call.trace
+        record.job = call.work.job_uuid if call.work else ""
+        record.resource = call.work.resource_uuid if call.work else ""
+        return True
+
+
+CONTEXT = ("node", "job", "resource", "trace")
+
+
+class TextFormat(logging.Formatter):
+    """``12:30:01.123 WARNING mgmtnode.api.edge: what happened (node=… trace=…)``, in UTC."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S.%f")[:-3]
+        about = " ".join(f"{k}={v}" for k in CONTEXT if (v := getattr(record, k, "")))
+        line = f"{at} {record.levelname:<7} {record.name}: {record.getMessage()}" + (
+            f" ({about})" if about else ""
+        )
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return mask(line)
+
+
+class JsonFormat(logging.Formatter):
+    """One object a line: at, level, logger, message, the context, ``extra`` fields, and the traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, Any] = {
+            "at": datetime.fromtimestamp(record.created, UTC),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": mask(record.getMessage()),
+        }
+        entry |= {k: v for k in CONTEXT if (v := getattr(record, k, ""))}
+        for name, value in vars(record).items():
+            if name not in STANDARD and name not in CONTEXT:
+                entry[name] = _plain(name, value)
+        if record.exc_info:
+            entry["traceback"] = mask(self.formatException(record.exc_info))
+        return _encode(entry)
+
+
+def configure(node: str, *, json: bool = False, level: str = "INFO", stream: TextIO | None = None) -> None:
+    """Sends the logs of the whole process to ``stream`` (default: standard error), and nowhere else."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.addFilter(Context(node))
+    handler.setFormatter(JsonFormat() if json else TextFormat())
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level)
+    for noisy in ("uvicorn.error", "amqp", "kombu", "httpx", "httpcore"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _plain(name: str, value: Any) -> Any:
+    if re.search(WORDS, name, re.IGNORECASE):
+        return MASK
+    return mask(value) if isinstance(value, str) else value
+
+
+def _encode(entry: dict[str, Any]) -> str:
+    try:
+        return msgspec.json.encode(entry, enc_hook=repr).decode()
+    except UnicodeEncodeError:  # half a surrogate pair; a log line is never lost for that
+        return msgspec.json.encode({k: _printable(v) for k, v in entry.items()}, enc_hook=repr).decode()
+
+
+def _printable(value: Any) -> str:
+    return str(value).encode("utf-8", "replace").decode()
