@@ -87,7 +87,7 @@ class CommandRegister:
         deadline = asyncio.get_running_loop().time() + wait
         probed = False
         while True:
-            record = self._fenced(resource, fence)
+            record = self._raise_fence(self._unfenced(resource, fence), fence)
             running = self._running.get(resource)
             if running is None:
                 if probed or record.state is not CommandState.STARTED:
@@ -128,27 +128,31 @@ class CommandRegister:
             await asyncio.wait(tasks)
 
     def _admit(self, command: Command) -> Record:
-        record = self._fenced(command.resource, command.fence)
-        known = record.order != NEVER
-        if command.order < record.order or (not known and command.order[0] < self._floor):
-            last = record.order if known else self._floor
-            raise OLD.error(f"order {command.order} is behind {last}", resource=command.resource)
-        if command.order == record.order and command.action != record.action:
-            what = f"{command.action} carries the order {command.order} of {record.action}"
-            raise REUSED.error(what, resource=command.resource)
-        return record
+        """Refuses what the rules refuse. What is let in raises the fence at once: whoever waits here under a lower
+        one will be refused."""
+        resource, order = command.resource, command.order
+        record = self._unfenced(resource, command.fence)
+        if record.order == NEVER and order[0] < self._floor:
+            raise OLD.error(f"order {order} is of a job that ended; {self._floor} may still run", resource=resource)
+        if order < record.order:
+            raise OLD.error(f"order {order} is behind {record.order}", resource=resource)
+        if order == record.order and command.action != record.action:
+            what = f"{command.action} carries the order {order} of {record.action}"
+            raise REUSED.error(what, resource=resource)
+        return self._raise_fence(record, command.fence)
 
-    def _fenced(self, resource: str, fence: int) -> Record:
-        """The record, with its fence raised to ``fence`` at once, so that what waits under a lower one is
-        refused."""
-        record = self._records.get(resource)
-        if record is None:
-            record = self._records[resource] = Record(resource)
+    def _unfenced(self, resource: str, fence: int) -> Record:
+        """The record of ``resource``, a new one if there is none. Raises agent.stale."""
         if self._stopped:
             raise UNREACHABLE.error("the agent has stopped", resource=resource)
+        record = self._records.get(resource) or Record(resource)
         if fence < record.fence:
             raise STALE.error(f"fence {fence} is behind {record.fence}", resource=resource)
+        return record
+
+    def _raise_fence(self, record: Record, fence: int) -> Record:
         record.fence = fence
+        self._records[record.resource] = record
         return record
 
     def _start(self, resource: str, order: Order, work: Coroutine[Any, Any, None]) -> Running:
