@@ -7,6 +7,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -155,7 +156,7 @@ class Installation:
         node: Any = SimpleNamespace(
             name="n1", clock=self.clock, rng=self.rng, uuids=self.uuids, db=self.db, query=RowQuery(),
             config=self.configs, properties=properties, extensions=self.sources, cascade=CascadeGraph(()),
-            manifests={"identity": SimpleNamespace(contract=(identity, ownership, quota, session)), "gadget": SimpleNamespace(contract=(CONTRACT,))},
+            manifests={"all": SimpleNamespace(contract=(identity, ownership, quota, session, CONTRACT))},
         )  # fmt: skip
         self.service = IdentityService(node)
         self.loop = asyncio.new_event_loop()
@@ -198,7 +199,7 @@ class Installation:
             method = getattr(type(self.service), name)
             mark = getattr(method, "__mark__", None)
             if mark and mark.kind == "validate" and method.__annotations__["msg"] == type(msg).__name__:
-                self.write(lambda tx, bound=getattr(self.service, name): bound(tx, msg, caller))
+                self.write(partial(_validate, getattr(self.service, name), msg, caller))
 
     def delete_account(self, uuid: str, children: Any, caller: Caller = ADMIN) -> None:
         """Runs the flow, undoing it when a step fails."""
@@ -248,6 +249,10 @@ class Installation:
 
     def count(self, table: str) -> int:
         return len(self.write(lambda tx: tx.execute(select(metadata.tables[table])).all()))
+
+
+def _validate(validator: Callable[..., None], msg: ApiJob[Any], caller: Caller, tx: Tx) -> None:
+    validator(tx, msg, caller)
 
 
 def ended_job(msg: DeleteJob, state: JobState, error: ApiError | None = None) -> Job:
