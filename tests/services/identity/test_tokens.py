@@ -36,12 +36,13 @@ def user_of(cloud: Any, caller: Caller, name: str = "ana") -> User:
 
 def statements_counted(cloud: Any) -> list[str]:
     seen: list[str] = []
+
+    def note(*args: Any) -> None:
+        if args[2] != "BEGIN":
+            seen.append(args[2])
+
     for engine in (cloud.db._reader, cloud.db._writer):
-        event.listen(
-            engine,
-            "before_cursor_execute",
-            lambda *args: seen.append(args[2]) if args[2] != "BEGIN" else None,
-        )
+        event.listen(engine, "before_cursor_execute", note)
     return seen
 
 
