@@ -65,7 +65,7 @@ class QuotaChanged(Event, frozen=True, kw_only=True):
 
 
 class QuotaDefinition(Data):
-    """One countable thing: ``vm.num``, ``vm.memory``. ``default`` is an account's limit unless it has its own."""
+    """One countable thing: ``vm.num``, ``vm.memory``. ``default`` is the limit of who has no own."""
 
     name: str
     default: int
@@ -81,8 +81,8 @@ class QuotaSource(Protocol):
 
 
 class ReserveQuota(InTx[Nothing], frozen=True, kw_only=True):
-    """Counts ``amounts`` (quota name → amount) against the account, on behalf of ``resource_uuid``, in the creating
-    transaction. Free for accounts of the operator. Raises quota.exceeded."""
+    """Counts ``amounts`` (quota name → amount) against the account, on behalf of ``resource_uuid``, in the
+    creating transaction. Free for accounts of the operator. Raises quota.exceeded."""
 
     account_uuid: Uuid
     resource_uuid: Uuid

@@ -33,7 +33,7 @@ class ApiKey(Inventory, kw_only=True):
 
 
 SESSION = Resource("session", "sessions", Session, owned=True, backed=False)
-API_KEY = Resource("api-key", "api-keys", ApiKey, owned=True)
+API_KEY = Resource("api_key", "api-keys", ApiKey, owned=True)
 
 
 class OpenedSession(Data, kw_only=True):
@@ -92,7 +92,7 @@ class CreatedApiKey(Data):
 class CreateApiKey(ApiCall[CreatedApiKey], frozen=True, kw_only=True):
     """Makes a key for the account, or for one of its users; a user makes keys for itself only."""
 
-    api: ClassVar[Api] = Api("api-key.create", "POST", "/api-keys", "Create an API key", status=201)
+    api: ClassVar[Api] = Api("api_key.create", "POST", "/api-keys", "Create an API key", status=201)
 
     name: Name
     description: Description = ""
@@ -101,13 +101,13 @@ class CreateApiKey(ApiCall[CreatedApiKey], frozen=True, kw_only=True):
 
 
 class DeleteApiKey(DeleteJob, frozen=True, kw_only=True):
-    api: ClassVar[Api] = Api("api-key.delete", "DELETE", "/api-keys/{uuid}", "Delete an API key")
-    resource_type: ClassVar[str] = "api-key"
+    api: ClassVar[Api] = Api("api_key.delete", "DELETE", "/api-keys/{uuid}", "Delete an API key")
+    resource_type: ClassVar[str] = "api_key"
 
 
 class EnsureApiKey(InTx[CreatedApiKey], frozen=True, kw_only=True):
-    """The operator's key ``key_name``, made if it is not there. ``token`` is what the caller kept of it; if that
-    is not the key's, the key is replaced by a new one."""
+    """The operator's key ``key_name``, made if it is not there. ``token`` is what the caller kept of it; if
+    that is not the key's, the key is replaced by a new one."""
 
     key_name: Name
     token: str = ""
@@ -122,12 +122,12 @@ class SessionEnded(Event, frozen=True, kw_only=True):
 
 
 class ApiKeyCreated(Event, frozen=True, kw_only=True):
-    name: ClassVar[str] = "api-key.created"
+    name: ClassVar[str] = "api_key.created"
     api_key: ApiKey
 
 
 class ApiKeyDeleted(Event, frozen=True, kw_only=True):
-    name: ClassVar[str] = "api-key.deleted"
+    name: ClassVar[str] = "api_key.deleted"
     account_uuid: Uuid
 
 
@@ -136,4 +136,4 @@ LOGIN_FAILED = ErrorCode(
 )
 LOGIN_LOCKED = ErrorCode("session.login-locked", Category.DENIED, "too many failed logins; try again later")
 ACCOUNT_DISABLED = ErrorCode("session.account-disabled", Category.DENIED, "the account is disabled")
-API_KEY_EXPIRY = ErrorCode("api-key.expiry-past", Category.INVALID, "the key would be expired from the start")
+API_KEY_EXPIRY = ErrorCode("api_key.expiry-past", Category.INVALID, "the key would be expired from the start")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from mgmtnode.bus.message import NOTHING, ApiJob, DeleteJob, Nothing
+from mgmtnode.bus.message import ApiJob, DeleteJob
+from mgmtnode.cascade.deletion import DeletionContext, deletion_flow
 from mgmtnode.contracts.identity import ACCOUNT_STILL_OWNS, AccountChanged, AccountDeleted, AccountState
 from mgmtnode.db.session import Tx
 from mgmtnode.jobs import ledger
 from mgmtnode.jobs.job import Job, JobState
-from mgmtnode.workflow.flow import Flow, FlowContext, Step, TxStep
+from mgmtnode.workflow.flow import Step, TxStep
 
 if TYPE_CHECKING:
     from mgmtnode.workflow.handle import JobHandle
@@ -18,12 +20,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 8
 A_ROUND = 500
-OWN = frozenset({"account", "user", "policy", "api-key", "quota"})
-
-
-class AccountDeletion(FlowContext):
-    uuid: str
-    force: bool = False
+OWN = frozenset({"account", "user", "policy", "api_key", "quota"})
 
 
 def deletions(modules: list[ModuleType]) -> dict[str, type[DeleteJob]]:
@@ -40,17 +37,17 @@ def deletions(modules: list[ModuleType]) -> dict[str, type[DeleteJob]]:
     return found
 
 
-def close(service: IdentityService, tx: Tx, context: AccountDeletion) -> None:
+def close(service: IdentityService, tx: Tx, context: DeletionContext) -> None:
     """From here on nobody makes new resources in it."""
     service.sessions.end_all(tx, context.uuid, users=True)
     _state(service, tx, context, AccountState.DELETING)
 
 
-def reopen(service: IdentityService, tx: Tx, context: AccountDeletion) -> None:
+def reopen(service: IdentityService, tx: Tx, context: DeletionContext) -> None:
     _state(service, tx, context, AccountState.ENABLED)
 
 
-async def delete_owned(service: IdentityService, job: JobHandle, context: AccountDeletion) -> None:
+async def delete_owned(service: IdentityService, job: JobHandle, context: DeletionContext) -> None:
     """Resources that need each other refuse to go until the other has gone: hence rounds, while they help.
 
     Raises account.still-owns with the first refusal in its text.
@@ -64,7 +61,7 @@ async def delete_owned(service: IdentityService, job: JobHandle, context: Accoun
             raise _stuck(ended, context.uuid, left)
 
 
-def remove(service: IdentityService, tx: Tx, context: AccountDeletion) -> None:
+def remove(service: IdentityService, tx: Tx, context: DeletionContext) -> None:
     if remains := service.accounts.owned_but(tx, context.uuid, OWN):
         text = ", ".join(f"{count} {kind}" for kind, count in sorted(remains.items()))
         raise ACCOUNT_STILL_OWNS.error(
@@ -75,34 +72,23 @@ def remove(service: IdentityService, tx: Tx, context: AccountDeletion) -> None:
     service.accounts.delete(tx, context.uuid)
 
 
-def result(service: IdentityService, tx: Tx, context: AccountDeletion) -> Nothing:
-    return NOTHING
+INSIDE = deletion_flow("account.delete", remove, before=(Step("delete what it owns", run=delete_owned),))
+DELETE_ACCOUNT = replace(INSIDE, steps=(TxStep("close", run=close, undo=reopen), *INSIDE.steps))
 
 
-DELETE_ACCOUNT: Flow[IdentityService, AccountDeletion, Nothing] = Flow(
-    "account.delete",
-    (
-        TxStep("close", run=close, undo=reopen),
-        Step("delete-owned", run=delete_owned),
-        TxStep("remove", run=remove),
-    ),
-    result,
-)
-
-
-def _state(service: IdentityService, tx: Tx, context: AccountDeletion, state: AccountState) -> None:
+def _state(service: IdentityService, tx: Tx, context: DeletionContext, state: AccountState) -> None:
     account = service.accounts.set_state(tx, context.uuid, state)
     service.tell(tx, AccountChanged(resource_uuid=context.uuid, account=account), context.uuid)
 
 
 async def _owned(
-    service: IdentityService, context: AccountDeletion, messages: dict[str, type[DeleteJob]]
+    service: IdentityService, context: DeletionContext, messages: dict[str, type[DeleteJob]]
 ) -> list[tuple[str, str]]:
     return await service.node.db.read(lambda tx: service.accounts.owned(tx, context.uuid, messages, A_ROUND))
 
 
 def _round(
-    messages: dict[str, type[DeleteJob]], left: list[tuple[str, str]], context: AccountDeletion, turn: int
+    messages: dict[str, type[DeleteJob]], left: list[tuple[str, str]], context: DeletionContext, turn: int
 ) -> list[tuple[str, ApiJob[Any]]]:
     return [(f"{turn}:{uuid}", messages[kind](uuid=uuid, force=context.force)) for kind, uuid in left]
 

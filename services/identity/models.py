@@ -32,14 +32,11 @@ user_policy = Table(
     Index("uq_user_policy", "user_uuid", "policy_uuid", unique=True),
 )
 
-api_key = Table(
+api_key = resource_table(
     "api_key",
-    metadata,
-    Column("uuid", UuidText, ForeignKey("resource.uuid", ondelete="RESTRICT"), primary_key=True),
     ref("user_uuid", "user", back="api_keys", nullable=True),
     Column("digest", String(64), nullable=False, unique=True, comment="SHA-256 of the token, hex"),
     Column("expires_at", UtcTime),
-    info={"resource_type": "api-key"},
 )
 
 session = Table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mgmtnode.bus.message import NOTHING, Nothing
+from mgmtnode.cascade.deletion import DeletionContext
 from mgmtnode.contracts.identity import (
     ACCOUNT,
     PASSWORD_WRONG,
@@ -27,7 +28,7 @@ from mgmtnode.schema import changes
 from mgmtnode.service import handler, job, validate
 from services.identity import validate as check
 from services.identity.config import PASSWORD_LENGTH
-from services.identity.flows import DELETE_ACCOUNT, AccountDeletion
+from services.identity.flows import DELETE_ACCOUNT
 from services.identity.handlers.parts import Parts
 from services.identity.tokens import VIA_SESSION
 
@@ -73,8 +74,8 @@ class AccountHandlers(Parts):
         check.removable(caller, msg.uuid)
 
     @job(DELETE_ACCOUNT)
-    def delete_account(self, msg: DeleteAccount, work: WorkToken) -> AccountDeletion:
-        return AccountDeletion(uuid=msg.uuid, force=msg.force)
+    def delete_account(self, msg: DeleteAccount, work: WorkToken) -> DeletionContext:
+        return DeletionContext(uuid=msg.uuid, kind=ACCOUNT.type, force=msg.force)
 
     @handler()
     async def change_account_password(self, msg: ChangeAccountPassword, caller: Caller) -> Nothing:

@@ -25,7 +25,7 @@ from mgmtnode.service import handler, job, validate
 from services.identity.handlers.quotas import QuotaHandlers
 from services.identity.repository.ownership import ownership_of
 
-STAYS = frozenset({"account", "user", "policy", "api-key", "quota", "session"})
+STAYS = frozenset({"account", "user", "policy", "api_key", "quota", "session"})
 
 
 class OwnershipHandlers(QuotaHandlers):

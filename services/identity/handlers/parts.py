@@ -37,7 +37,7 @@ class Parts(Service):
         )
 
     def tell(self, tx: Tx, event: Event, account_uuid: str) -> None:
-        """Records the event. This node forgets the account's tokens before the caller hears of the change, the
-        others when the event reaches them."""
+        """Records the event. This node forgets the account's tokens before the caller hears of the change,
+        the others when the event reaches them."""
         tx.record(event)
         tx.after_commit(lambda: self.authenticator.forget(account_uuid))
