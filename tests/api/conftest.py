@@ -243,7 +243,12 @@ class World:
 
     def add_zone(self, n: int = 1, name: str = "west") -> zone.Zone:
         found = zone.Zone(
-            uuid=uuid(n), name=name, description="", created_at=NOW, updated_at=NOW, state=zone.ZoneState.ENABLED
+            uuid=uuid(n),
+            name=name,
+            description="",
+            created_at=NOW,
+            updated_at=NOW,
+            state=zone.ZoneState.ENABLED,
         )
         self.query.rows["zone"][found.uuid] = found
         return found
