@@ -20,6 +20,7 @@ VIOLATIONS = [
     ("contracts-independent", "mgmtnode/contracts/planted.py", "from mgmtnode.contracts.zone import Zone"),
     ("contracts-light", "mgmtnode/contracts/planted.py", "from mgmtnode.db.session import Tx"),
     ("contracts-light", "mgmtnode/contracts/planted.py", "import httpx"),
+    ("client-light", "mgmtnode/client/planted.py", "from mgmtnode.db import resource"),
     ("layers", "mgmtnode/helpers.py", ""),
     ("layers", "mgmtnode/db/planted.py", "import mgmtnode.bus.message"),
     ("layers", "mgmtnode/api/planted.py", "import mgmtnode.node.planted"),

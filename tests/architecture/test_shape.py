@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ MODULE_LINES = 400
 CONTRACT_LINES = 300
 FUNCTION_LINES = 50
 DRAWERS = {"util", "utils", "common", "helper", "helpers", "misc", "tools", "stuff", "lib"}
+
+
+parsed = cache(ast.parse)  # the copies of the tree are the same text again and again
 
 
 def modules(root: Path) -> Iterator[Path]:
@@ -36,7 +40,7 @@ def long_modules(root: Path) -> list[str]:
 def long_functions(root: Path) -> list[str]:
     found = []
     for path in modules(root):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = (node.end_lineno or node.lineno) - node.lineno + 1
                 if lines > FUNCTION_LINES:

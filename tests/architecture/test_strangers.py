@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,13 @@ DECLARATIONS = (
 SIGNATURES = ("mgmtnode.db.session", "mgmtnode.workflow.handle")
 
 
+parsed = cache(ast.parse)  # the copies of the tree are the same text again and again
+
+
 def modules(root: Path, *folders: str) -> Iterator[tuple[Path, ast.Module]]:
     for folder in folders:
         for path in sorted((root / folder).rglob("*.py")):
-            yield path.relative_to(root), ast.parse(path.read_text(), str(path))
+            yield path.relative_to(root), parsed(path.read_text())
 
 
 def imported(tree: ast.Module) -> Iterator[tuple[int, str]]:
@@ -49,7 +53,8 @@ def home(path: Path) -> str:
     return ".".join(path.parts[:2]) if path.parts[0] == "services" else path.parts[0]
 
 
-def names_foreign_service(name: str, path: Path) -> bool:
+def is_foreign(name: str, path: Path) -> bool:
+    """Whether a dotted name is below ``services``, and not in the service that ``path`` belongs to."""
     return name.startswith("services.") and f"{name}.".split(".")[1] not in ("", *home(path).split(".")[1:])
 
 
@@ -58,17 +63,18 @@ def foreign_imports(root: Path) -> list[str]:
         f"{path}:{line} imports {name}"
         for path, tree in modules(root, "mgmtnode", "services")
         for line, name in imported(tree)
-        if names_foreign_service(name, path) or name.startswith("..")
+        if is_foreign(name, path) or name.startswith("..")
     ]
 
 
 def foreign_names(root: Path) -> list[str]:
     """Strings such as "services.host.service" or "services/host", in code but not in docstrings."""
+    services = {folder.name for folder in (root / "services").iterdir() if folder.is_dir()}
     return [
         f"{path}:{node.lineno} says {node.value!r}"
         for path, tree in modules(root, "mgmtnode", "services")
         for node in strings(tree)
-        if names_foreign_service(node.value.replace("/", "."), path)
+        if is_foreign(name := node.value.replace("/", "."), path) and f"{name}.".split(".")[1] in services
     ]
 
 
