@@ -20,7 +20,8 @@ from pathlib import Path
 from mgmtnode import __version__
 from mgmtnode.agents.local import LocalAgents
 from mgmtnode.agents.port import Agents
-from mgmtnode.api.application import Api
+from mgmtnode.api.app import HttpApi
+from mgmtnode.api.application import http_api
 from mgmtnode.bus.bus import Bus
 from mgmtnode.bus.memory import Hub
 from mgmtnode.bus.transport import Transport, address_of
@@ -31,12 +32,16 @@ from mgmtnode.db.engine import open_database
 from mgmtnode.db.lock import DirectoryLock
 from mgmtnode.db.schema import upgrade
 from mgmtnode.db.session import SqlDatabase
+from mgmtnode.jobs.ending import JobEnded
 from mgmtnode.jobs.start import start_runner
 from mgmtnode.loader import discover
 from mgmtnode.parts import Edges, Parts, assemble
 from mgmtnode.ports import Clock, Rng, SystemClock, SystemRng, UuidSource
 from mgmtnode.ring.slots import Slots
 from mgmtnode.service import Service, ServiceManifest
+from mgmtnode.telemetry import logs
+from mgmtnode.telemetry.loop_lag import LoopLag
+from mgmtnode.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +74,8 @@ class ManagementNode:
         self.membership: Membership
         self.parts: Parts
         self.bus: Bus
-        self.api: Api
+        self.api: HttpApi
+        self.metrics = Metrics()
 
     async def start(self) -> None:
         """Boots part by part. When one fails, those before it are stopped again and its error is raised."""
@@ -157,6 +163,8 @@ class ManagementNode:
 
     async def _start_jobs(self) -> None:
         parts, jobs = self.parts, self.parts.context.jobs
+        self.bus.subscribe(JobEnded, self._job_ended)
+        self.metrics.depth("jobs_open", lambda: {"node": float(len(jobs.runner) if jobs.runner is not None else 0)})
         runner = start_runner(
             jobs,
             self.db,
@@ -175,6 +183,9 @@ class ManagementNode:
         for manifest, service in self.parts.services:
             await service.start()
             self._on_stop(f"the service {manifest.id}", _stopper(service))
+        lag = LoopLag(self.metrics.loop_lag)
+        lag.start()
+        self._on_stop("the loop's watch", _later(lag.stop))
         periodic, jobs = self.parts.context.periodic, self.parts.context.jobs
         self._on_stop("the periodic work", periodic.stop)
         periodic.every("jobs.sweep", SWEEP_SECONDS, jobs.sweep, at_once=True)
@@ -182,7 +193,8 @@ class ManagementNode:
         periodic.every("events.forget", FORGET_SECONDS, self._forget_events)
 
     async def _start_api(self) -> None:
-        self.api = Api(self.parts, self._properties, clock=self._clock, rng=self._rng)
+        checks = {"database": self._check_database, "bus": self._check_bus}
+        self.api = http_api(self.parts, self._properties, checks, self.metrics, self._rng)
         await self.api.start()
         self._on_stop("the API", self.api.stop)
 
@@ -200,6 +212,16 @@ class ManagementNode:
         address = address_of(self.name, self.membership.incarnation)
         return Hub().transport(address)
 
+    async def _check_database(self) -> str | None:
+        await self.db.read(lambda tx: tx.now)
+        return None
+
+    async def _check_bus(self) -> str | None:
+        return None if self.bus.transport.healthy else "the broker cannot be reached"
+
+    async def _job_ended(self, event: JobEnded) -> None:
+        self.metrics.job(event.api, event.state)
+
     async def _forget_events(self) -> None:
         await self.parts.events.forget(self._clock.now() - EVENT_RETENTION)
 
@@ -216,6 +238,10 @@ class DevOptions:
 
 async def serve(properties: Properties, *, dev: DevOptions | None = None) -> int:
     """Runs a node until SIGTERM or SIGINT; returns the exit code. A second signal ends it without draining."""
+    name = properties.get(core.NODE_NAME) or socket.gethostname()
+    logs.configure(
+        name, json=properties.get(core.LOG_FORMAT) == "json", level=properties.get(core.LOG_LEVEL).upper()
+    )
     node = ManagementNode(properties, discover(properties.get(core.SERVICES_ENABLED)))
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
