@@ -291,7 +291,7 @@ class Inflow:
 
 class AmqpTransport:
     """``url``: one or more brokers of one cluster, separated by semicolons. Bounds: MAX_BUFFERED_BYTES that
-    wait to leave, MAX_UNREAD_BYTES that wait for the event loop, QUEUE_LENGTH and MESSAGE_TTL in the broker."""
+    wait to leave, MAX_UNREAD_BYTES that wait for the loop, QUEUE_LENGTH and MESSAGE_TTL in the broker."""
 
     def __init__(self, url: str, address: str, *, rng: Rng) -> None:
         broker = Broker(tuple(part.strip() for part in url.split(";") if part.strip()), rng)

@@ -139,7 +139,7 @@ class Link:
         self._awake.recv(4096)
 
     def _read(self, connection: Any) -> None:
-        """Frames that are there, one by one: ``drain_events`` waits for a whole method, and a heartbeat is none.
+        """Frames that are there, one by one: ``drain_events`` waits for a whole method; a heartbeat is none.
         Never with a timeout of 0, which spins on a frame that has come in part."""
         more = select.poll()
         more.register(connection.sock, select.POLLIN)
