@@ -70,18 +70,18 @@ def encode(envelope: Envelope) -> bytes:
     return data
 
 
-def pack(envelopes: Sequence[bytes]) -> Iterator[tuple[bytes, int]]:
-    """JSON lists of at most MAX_BATCH bytes, each with the number of envelopes in it."""
+def pack(envelopes: Sequence[bytes]) -> Iterator[bytes]:
+    """JSON lists of at most MAX_BATCH bytes."""
     chunk: list[bytes] = []
     size = 0
     for data in envelopes:
         if chunk and size + len(data) > MAX_BATCH:
-            yield b"[%b]" % b",".join(chunk), len(chunk)
+            yield b"[%b]" % b",".join(chunk)
             chunk, size = [], 0
         chunk.append(data)
         size += len(data) + 1
     if chunk:
-        yield b"[%b]" % b",".join(chunk), len(chunk)
+        yield b"[%b]" % b",".join(chunk)
 
 
 def unpack(batch: bytes) -> tuple[list[Envelope], list[bytes]]:

@@ -79,9 +79,9 @@ class MemoryTransport:
         self._hub.leave(self._address)
 
     def send(self, destination: str, envelopes: Sequence[bytes]) -> None:
-        for batch, _ in pack(envelopes):
+        for batch in pack(envelopes):
             self._hub.carry(self._address, destination, batch)
 
     def publish(self, envelopes: Sequence[bytes]) -> None:
-        for batch, _ in pack(envelopes):
+        for batch in pack(envelopes):
             self._hub.carry_to_all(self._address, batch)

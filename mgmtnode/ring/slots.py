@@ -73,7 +73,10 @@ class Slots:
         return None if len(self._view.own) == SLOTS else self._view.own
 
     def replace(
-        self, mapping: Mapping[int, SlotOwner], version: int, nodes: Mapping[str, int] | None = None
+        self,
+        mapping: Mapping[int, tuple[str | None, int]],
+        version: int,
+        nodes: Mapping[str, int] | None = None,
     ) -> bool:
         """Swaps the whole view, and tells the listeners. Slots that are not in ``mapping`` have no owner.
         ``nodes``: who is in the cluster, with incarnations; without it, whoever owns a slot (incarnation 0).

@@ -84,8 +84,10 @@ class RegisterMachine(RuleBasedStateMachine):
         order=st.sampled_from(ORDERS),
         point=st.sampled_from(POINTS[1:]),
         broken=st.booleans(),
+        resend=st.booleans(),
     )
-    def send_and_die(self, resource: str, order: Order, point: str, broken: bool) -> None:
+    def send_and_die(self, resource: str, order: Order, point: str, broken: bool, resend: bool) -> None:
+        """Afterwards only the file knows how far it got: whoever asks first, sender or new owner, learns it."""
         fence = max(1, self.fence[resource])
         if self._refusal(resource, fence, order):
             return
@@ -94,9 +96,13 @@ class RegisterMachine(RuleBasedStateMachine):
         self.run(self._until(point, resource, fence, order))
         self.world.point = "never"
         self.run(self.agent.crash())
-        if known is None:  # only the file knows how far it got; what it says now must not change any more
-            self._learn(resource, self.run(self.agent.register.seal(resource, fence, 1)))
         self.fence[resource] = fence
+        if known is None and resend:
+            again = self._sent(resource, fence, order, broken)
+            assert isinstance(again, Answer)
+            self.order[resource], self.outcome[resource] = order, again
+        elif known is None:
+            self._learn(resource, self.run(self.agent.register.seal(resource, fence, 1)))
 
     @rule(resource=st.sampled_from(RESOURCES), fence=st.integers(1, 4))
     def seal(self, resource: str, fence: int) -> None:
@@ -179,12 +185,13 @@ class RegisterMachine(RuleBasedStateMachine):
     def _learn(self, resource: str, sealed: Sealed) -> None:
         self.order[resource] = max(self.order[resource], sealed.order)
         if sealed.state is CommandState.STARTED:
+            assert not self.world.effects[command(sealed.order, resource=resource).args["id"]]
             self.outcome[resource] = None
         elif sealed.state is not None:
             self.outcome[resource] = Answer(result=sealed.result, problem=sealed.problem)
 
 
-RegisterMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+RegisterMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
 TestRegisterAgainstTheModel = RegisterMachine.TestCase
 
 

@@ -269,23 +269,23 @@ def ended() -> Callable[..., Job]:
 
 
 @pytest.fixture
-def cloud(tmp_path: Path) -> Iterator[Installation]:
+def bench(tmp_path: Path) -> Iterator[Installation]:
     made = Installation(tmp_path / "db.sqlite")
     yield made
     made.close()
 
 
 @pytest.fixture
-def tenant(cloud: Installation) -> Caller:
-    return make_account(cloud, "acme")
+def tenant(bench: Installation) -> Caller:
+    return make_account(bench, "acme")
 
 
 @pytest.fixture
-def stranger(cloud: Installation) -> Caller:
-    return make_account(cloud, "other")
+def stranger(bench: Installation) -> Caller:
+    return make_account(bench, "other")
 
 
-def make_account(cloud: Installation, name: str, **fields: Any) -> Caller:
+def make_account(bench: Installation, name: str, **fields: Any) -> Caller:
     msg = CreateAccount(name=name, password=PASSWORD, **fields)
-    account = cloud.call(cloud.service.create_account, msg)
+    account = bench.call(bench.service.create_account, msg)
     return Caller(account_uuid=account.uuid, account_name=name, admin="type" in fields)
