@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mgmtnode.config.file import Properties
     from mgmtnode.node import DevOptions
 
-DEV_DIRECTORY = Path("~/.mgmtnode/dev")
+DEV_DIRECTORY = Path("data")  # where mnctl looks for the token
 
 
 @click.command()
@@ -23,7 +23,8 @@ DEV_DIRECTORY = Path("~/.mgmtnode/dev")
 def run(config_file: Path | None) -> int:
     """Run a management node until it is told to stop (SIGTERM or Ctrl-C: it drains first).
 
-    Exit codes: 0 stopped, 1 failed, 75 try again later (database or broker away, or evicted), 78 bad configuration.
+    Exit codes: 0 stopped, 1 failed, 75 try again later (database or broker away, or evicted), 78 bad
+    configuration.
     """
     return _serve(read_properties(config_file), None)
 
@@ -45,6 +46,7 @@ def dev(host: str, port: int, data_dir: Path, hosts: int, log_level: str | None)
 
     The configuration file is not read; variables of the environment are.
     """
+    from mgmtnode.cli.demo import Demo
     from mgmtnode.config import core_properties as core
     from mgmtnode.config.file import Properties
     from mgmtnode.node import DevOptions
@@ -55,7 +57,7 @@ def dev(host: str, port: int, data_dir: Path, hosts: int, log_level: str | None)
     properties.override(core.DATA_DIR, str(data_dir), "--data-dir")
     if log_level:
         properties.override(core.LOG_LEVEL, log_level, "--log-level")
-    return _serve(properties, DevOptions(hosts=hosts))
+    return _serve(properties, DevOptions(ready=Demo(hosts)))
 
 
 def _serve(properties: Properties, options: DevOptions | None) -> int:

@@ -50,7 +50,7 @@ class Properties:
     def load(cls, path: Path | str | None, environ: Mapping[str, str]) -> Properties:
         """Reads ``path`` (None: no file, only the environment). Raises ConfigFileError."""
         if path is None:
-            return cls(environ=environ)
+            return cls(file="(no file)", environ=environ)
         try:
             text = Path(path).read_text(encoding="utf-8")
         except FileNotFoundError:
