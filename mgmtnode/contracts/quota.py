@@ -39,14 +39,14 @@ class UpdateQuota(UpdateJob[Quota], frozen=True, kw_only=True):
     value: Limit | UnsetType | None = UNSET
 
 
-class QuotaUsage(Data):
+class QuotaUsage(Data, frozen=True, kw_only=True):
     name: str
     used: int
     value: int
     unit: str
 
 
-class AccountUsage(Data):
+class AccountUsage(Data, frozen=True, kw_only=True):
     account_uuid: Uuid
     items: list[QuotaUsage]
 
@@ -64,7 +64,7 @@ class QuotaChanged(Event, frozen=True, kw_only=True):
     quota: Quota
 
 
-class QuotaDefinition(Data):
+class QuotaDefinition(Data, frozen=True, kw_only=True):
     """One countable thing: ``vm.num``, ``vm.memory``. ``default`` is the limit of who has no own."""
 
     name: str
