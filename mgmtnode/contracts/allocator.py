@@ -19,6 +19,7 @@ class Placement(Data):
     host_uuid: Uuid
     cluster_uuid: Uuid
     zone_uuid: Uuid
+    hypervisor: str
 
 
 class Candidate(Data):
@@ -27,6 +28,7 @@ class Candidate(Data):
     host_uuid: Uuid
     cluster_uuid: Uuid
     zone_uuid: Uuid
+    hypervisor: str
     cpu_free: int
     memory_free: int
     vms: int

@@ -69,6 +69,12 @@ def free(tx: Tx, holder: str, *, pool_uuid: str | None = None, kinds: Sequence[s
     _give_back(tx, which)
 
 
+def cancel(tx: Tx, allocations: Sequence[str]) -> None:
+    """Gives back single allocations, by their uuids."""
+    if allocations:
+        _give_back(tx, allocation.c.uuid.in_(allocations))
+
+
 def quarantine(tx: Tx, holder: str) -> None:
     """Nobody knows whether it is still in use: keep it from being handed out until the debt is settled."""
     tx.execute(update(allocation).where(allocation.c.resource_uuid == holder).values(state="QUARANTINED"))
