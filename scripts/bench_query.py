@@ -222,11 +222,12 @@ def explain(tx: Tx, call: Call) -> None:
         print("    |", row[-1])
 
 
-def fill(db: SqlDatabase, vms: int) -> None:
+def fill(db: SqlDatabase, vms: int, *, analyze: bool) -> None:
     s.metadata.create_all(db.engine)
     db.run(lambda tx: Filling(tx, vms).run())
-    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("ANALYZE"))
+    if analyze:
+        with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("ANALYZE"))
 
 
 def main() -> None:
@@ -236,12 +237,13 @@ def main() -> None:
     parser.add_argument("--plans", action="store_true")
     parser.add_argument("--only", default="", help="measure the cases whose name has this in it")
     parser.add_argument("--filled", action="store_true", help="the database was filled by an earlier run")
+    parser.add_argument("--no-statistics", action="store_true", help="do not ANALYZE")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         db = open_database(options.url or f"sqlite:///{directory}/bench.db", SystemClock())
         if not options.filled:
             begin = perf_counter()
-            fill(db, options.vms)
+            fill(db, options.vms, analyze=not options.no_statistics)
             print(f"filled in {perf_counter() - begin:.1f} s")
         query = Query(s.RESOURCES, s.TABLES)
         with db.engine.connect() as connection, connection.begin():

@@ -122,6 +122,7 @@ class Scope:
         link = None if page is None else page.c.key
         self.root = Stop(root, next(self.numbers), link=link, core_first=core_first)
         self._stops: dict[tuple[str, ...], Stop] = {(): self.root}
+        self._shared = sees is Sees.SHARED
         if page is None:
             self._limit(self.root, sees)
 
@@ -149,8 +150,12 @@ class Scope:
         return select(*columns).select_from(source).where(*self.where, *self._types())
 
     def _types(self) -> list[ColumnElement[bool]]:
-        """Says the type of each core row: redundant, but the core's indexes begin with it."""
-        stops = (s for s in self._stops.values() if s.uses_core and self._page is None)
+        """Says the type of each core row: redundant where its own table is joined, but the core's indexes
+        begin with it. Not so for what is shared: it is to be looked up one by one, not in an index of the
+        type."""
+        stops = [s for s in self._stops.values() if s.uses_core and self._page is None]
+        if self._shared:
+            stops.remove(self.root)
         return [s.core.c.type == literal_column(f"'{s.node.type}'") for s in stops]
 
     def _limit(self, stop: Stop, sees: Sees) -> None:
@@ -158,6 +163,7 @@ class Scope:
             return
         if stop.node.resource.backed:
             self.where.append(_seen(stop.core, sees))
+            stop.uses_own |= sees is Sees.SHARED
             return
         self.where.append(_seen_plain(stop))
 
