@@ -22,10 +22,11 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     event,
+    func,
     text,
 )
 
-from mgmtnode.db.base import JsonOf, UtcTime, UuidText, metadata
+from mgmtnode.db.base import JsonOf, UtcTime, UuidText, metadata, words
 from mgmtnode.errors import Problem
 from mgmtnode.jobs.job import StepRecord
 
@@ -38,17 +39,19 @@ resource = Table(
     metadata,
     Column("uuid", UuidText, primary_key=True),
     Column("type", String(64), nullable=False),
-    Column("name", String(255), nullable=False),
-    Column("unique_name", String(255)),
-    Column("description", Text, nullable=False, server_default=""),
-    Column("account_uuid", UuidText, nullable=False, index=True),
+    Column("name", words(255), nullable=False),
+    Column("unique_name", words(255)),
+    Column("description", words(), nullable=False, server_default=""),
+    Column("account_uuid", UuidText, nullable=False),
     Column("revision", BigInteger, nullable=False, server_default="0"),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
     UniqueConstraint("type", "unique_name"),
     Index(None, "type", "created_at", "uuid"),
     Index(None, "type", "name", "uuid"),
+    Index(None, "account_uuid", "type", "uuid"),
 )
+Index("ix_resource_type_lower_name", resource.c.type, func.lower(resource.c.name), resource.c.uuid)
 
 share = Table(
     "share",
@@ -65,7 +68,7 @@ tag = Table(
     Column("resource_uuid", UuidText, ForeignKey("resource.uuid", ondelete="CASCADE"), nullable=False),
     Column("resource_type", String(64), nullable=False),
     Column("kind", String(8), nullable=False, comment="system or user"),
-    Column("text", String(1024), nullable=False),
+    Column("text", words(1024), nullable=False),
     Column("inherent", Boolean, nullable=False, default=False),
     Column("created_at", UtcTime, nullable=False),
     UniqueConstraint("resource_uuid", "kind", "text"),
