@@ -1,4 +1,5 @@
-"""What ``mgmtnode dev`` starts with: one zone of simulated hosts, offerings, a network, and a token to use them."""
+"""What ``mgmtnode dev`` starts with: one zone of simulated hosts, offerings, a network, and a token to
+use them."""
 
 from __future__ import annotations
 
@@ -74,7 +75,10 @@ class Seed:
                 yield f"offering {name}", CreateInstanceOffering(name=name, cpu=cpu, memory=memory)
         if "network" in loaded:
             yield "network", CreateL3Network(name="dev-net", zone_uuid=self.made["zone"])
-            yield "range", CreateIpRange(name="dev-range", l3_network_uuid=self.made["network"], cidr="10.0.0.0/16")
+            yield (
+                "range",
+                CreateIpRange(name="dev-range", l3_network_uuid=self.made["network"], cidr="10.0.0.0/16"),
+            )
 
     async def _hosts(self, node: ManagementNode) -> None:
         from mgmtnode.contracts.host import AddHost
@@ -95,7 +99,9 @@ class Seed:
             await self._ended(node, f"host {number}", job)
 
     async def _make(self, node: ManagementNode, key: str, message: ApiJob[Any]) -> Job:
-        return await self._ended(node, key, await node.parts.context.jobs.accept(message, SYSTEM, key=f"dev:{key}"))
+        return await self._ended(
+            node, key, await node.parts.context.jobs.accept(message, SYSTEM, key=f"dev:{key}")
+        )
 
     async def _ended(self, node: ManagementNode, key: str, job: Job) -> Job:
         job = await node.parts.context.jobs.wait(job.uuid, SEED_SECONDS)

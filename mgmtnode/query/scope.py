@@ -151,13 +151,15 @@ def visible(stop: Stop) -> ColumnElement[bool]:
         return _owned_or_shared(stop.core, me)
     if carrier := stop.node.table.info.get("visible_with"):
         row = core.resource.alias()
-        found = select(literal_column("1")).select_from(row).where(row.c.uuid == stop.own.c[carrier])
+        found: Select[Any] = (
+            select(literal_column("1")).select_from(row).where(row.c.uuid == stop.own.c[carrier])
+        )
         return exists(found.where(_owned_or_shared(row, me)).correlate(stop.own))
     account = stop.node.table.c.get("account_uuid")
     return false() if account is None else stop.own.c.account_uuid == me
 
 
-def _owned_or_shared(row: Alias, me: Any) -> ColumnElement[bool]:
+def _owned_or_shared(row: FromClause, me: Any) -> ColumnElement[bool]:
     share = core.share.alias()
     shared = exists(
         select(literal_column("1"))
