@@ -62,8 +62,6 @@ class Seed:
     def _first(self, node: ManagementNode) -> Iterator[tuple[str, ApiJob[Any]]]:
         """What comes before the hosts, in order; each may name what was made before it."""
         from mgmtnode.contracts.cluster import CreateCluster
-        from mgmtnode.contracts.network import CreateIpRange, CreateL3Network
-        from mgmtnode.contracts.offering import CreateInstanceOffering
         from mgmtnode.contracts.zone import CreateZone
 
         loaded = set(node.parts.context.manifests)
@@ -71,9 +69,13 @@ class Seed:
         if {"cluster", "simulator"} <= loaded:
             yield "cluster", CreateCluster(name="dev", zone_uuid=self.made["zone"], hypervisor="simulator")
         if "offering" in loaded:
+            from mgmtnode.contracts.offering import CreateInstanceOffering
+
             for name, cpu, memory in OFFERINGS:
                 yield f"offering {name}", CreateInstanceOffering(name=name, cpu=cpu, memory=memory)
         if "network" in loaded:
+            from mgmtnode.contracts.network import CreateIpRange, CreateL3Network
+
             yield "network", CreateL3Network(name="dev-net", zone_uuid=self.made["zone"])
             yield (
                 "range",

@@ -43,14 +43,17 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nope"], ["config", "nope"], ["dev", "--port", "x"], ["dev", "--hosts", "-1"], ["run", "more"]]
+    "arguments",
+    [["nope"], ["config", "nope"], ["dev", "--port", "x"], ["dev", "--hosts", "-1"], ["run", "more"]],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(arguments) == 2
     assert "Usage: mgmtnode" in output(capsys)[1]
 
 
-def test_a_bad_configuration_exits_with_78_and_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bad_configuration_exits_with_78_and_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "bad.toml"
     path.write_text("[api]\nprot = 1\n")
     for command in (["config", "check"], ["services"], ["doctor"], ["db", "check"]):
@@ -68,7 +71,9 @@ def test_an_unknown_service_exits_with_78(
     assert "'zoen'" in output(capsys)[1]
 
 
-def test_the_example_is_a_valid_file_that_check_accepts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_example_is_a_valid_file_that_check_accepts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert invoke(["config", "example"]) == 0
     text, _ = output(capsys)
     assert {p.section for p in CORE_PROPERTIES} <= tomllib.loads(text).keys()
@@ -85,7 +90,10 @@ def test_show_tells_where_each_value_is_from_and_no_secret(
     assert invoke(["config", "show", "--config", str(file), "--json"]) == 0
     shown = json.loads(output(capsys)[0])
     assert shown["api.port"] == {"value": 0, "source": f"{file}:5"}
-    assert shown["database.url"] == {"value": "postgresql+psycopg2://mn:****@db/mn", "source": "MGMTNODE_DATABASE_URL"}
+    assert shown["database.url"] == {
+        "value": "postgresql+psycopg2://mn:****@db/mn",
+        "source": "MGMTNODE_DATABASE_URL",
+    }
     assert invoke(["config", "show", "--config", str(file)]) == 0
     assert "hunter2" not in output(capsys)[0]
 

@@ -65,7 +65,9 @@ def test_a_port_that_is_taken_fails() -> None:
 
 def test_a_data_directory_that_is_a_file_fails(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    finding = doctor._within("data", lambda: checks.data_directory(properties((DATA_DIR, str(tmp_path / "file")))))
+    finding = doctor._within(
+        "data", lambda: checks.data_directory(properties((DATA_DIR, str(tmp_path / "file"))))
+    )
     assert finding.level is Level.FAILED
 
 

@@ -30,7 +30,9 @@ def environment() -> dict[str, str]:
 def test_help_is_there_within_three_tenths_of_a_second_of_cpu() -> None:
     def cpu() -> float:
         before = os.times()
-        subprocess.run(command("--help"), env=environment(), check=True, capture_output=True, timeout=PATIENCE)
+        subprocess.run(
+            command("--help"), env=environment(), check=True, capture_output=True, timeout=PATIENCE
+        )
         after = os.times()
         return after.children_user + after.children_system - before.children_user - before.children_system
 
@@ -43,7 +45,12 @@ def test_help_imports_no_part_of_the_node() -> None:
         "print(sorted({'sqlalchemy', 'msgspec', 'asyncio', 'mgmtnode.loader'} & sys.modules.keys()))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment(), check=True, capture_output=True, text=True, timeout=PATIENCE
+        [sys.executable, "-c", code],
+        env=environment(),
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert done.stdout.splitlines()[-1] == "[]"
 
@@ -65,7 +72,9 @@ def test_a_development_node_serves_writes_its_token_and_stops_when_told(tmp_path
         )
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             assert b'"name":"dev"' in answer.read()
-        second = subprocess.run(arguments, env=environment(), capture_output=True, text=True, timeout=PATIENCE)
+        second = subprocess.run(
+            arguments, env=environment(), capture_output=True, text=True, timeout=PATIENCE
+        )
         assert second.returncode == 1
         assert "in use by a running node" in second.stderr.splitlines()[-1]
         node.send_signal(signal.SIGTERM)
