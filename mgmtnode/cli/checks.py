@@ -64,9 +64,14 @@ def packages(_: Properties) -> Outcome:
     try:
         wanted = [r for r in requires("mgmtnode") or () if "extra ==" not in r]
     except PackageNotFoundError:
-        return Level.WARNING, "mgmtnode runs from a source tree that is not installed; versions are not checked"
+        return (
+            Level.WARNING,
+            "mgmtnode runs from a source tree that is not installed; versions are not checked",
+        )
     faults = [fault for requirement in wanted if (fault := _unmet(requirement))]
-    return (Level.FAILED, "; ".join(faults)) if faults else (Level.OK, f"{len(wanted)} packages, all new enough")
+    return (
+        (Level.FAILED, "; ".join(faults)) if faults else (Level.OK, f"{len(wanted)} packages, all new enough")
+    )
 
 
 def sqlite(_: Properties) -> Outcome:
@@ -98,7 +103,10 @@ def port(properties: Properties) -> Outcome:
         try:
             probe.bind(address)
         except OSError as exc:
-            return Level.FAILED, f"{host}:{number} cannot be taken: {exc.strerror}; is a node running already?"
+            return (
+                Level.FAILED,
+                f"{host}:{number} cannot be taken: {exc.strerror}; is a node running already?",
+            )
     return Level.OK, f"{host}:{number} is free"
 
 
@@ -132,7 +140,9 @@ def redis(properties: Properties) -> Outcome:
         link.sendall(b"PING\r\n")
         answer = link.recv(64)
     talks = answer.startswith((b"+PONG", b"-NOAUTH", b"-DENIED"))
-    return (Level.OK if talks else Level.FAILED), f"{properties.shown(REDIS_URL)} answers {answer.strip().decode()}"
+    return (
+        Level.OK if talks else Level.FAILED
+    ), f"{properties.shown(REDIS_URL)} answers {answer.strip().decode()}"
 
 
 def clock(properties: Properties) -> Outcome:
@@ -143,7 +153,10 @@ def clock(properties: Properties) -> Outcome:
         return Level.OK, f"{now:%Y-%m-%d %H:%M:%S} UTC"
     skew = now.timestamp() - theirs
     level = Level.OK if abs(skew) <= SKEW_SECONDS else Level.WARNING
-    return level, f"{now:%Y-%m-%d %H:%M:%S} UTC, {abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} the database"
+    return (
+        level,
+        f"{now:%Y-%m-%d %H:%M:%S} UTC, {abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} the database",
+    )
 
 
 CHECKS: dict[str, Callable[[Properties], Outcome]] = {

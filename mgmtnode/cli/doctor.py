@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as Late
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 
 import click
 
@@ -41,12 +41,16 @@ def doctor(config_file: Path | None, as_json: bool) -> int:
 
 def _within(name: str, check: Callable[[], tuple[Level, str]]) -> Finding:
     """Runs a check in a thread of its own, so that one that hangs costs ten seconds and not the others."""
-    pool = ThreadPoolExecutor(1)
+    answers: SimpleQueue[Finding] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            answers.put(Finding(name, *check()))
+        except Exception as exc:
+            answers.put(Finding(name, Level.FAILED, " ".join(str(exc).split()) or type(exc).__name__))
+
+    Thread(target=run, name=f"check {name}", daemon=True).start()
     try:
-        return Finding(name, *pool.submit(check).result(DEADLINE))
-    except Late:
+        return answers.get(timeout=DEADLINE)
+    except Empty:
         return Finding(name, Level.FAILED, f"no answer within {DEADLINE:.0f} s")
-    except Exception as exc:
-        return Finding(name, Level.FAILED, " ".join(str(exc).split()) or type(exc).__name__)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)

@@ -13,7 +13,7 @@ from mgmtnode.cli.settings import config_option, read_properties
 
 if TYPE_CHECKING:
     from mgmtnode.config.file import Properties
-    from mgmtnode.node import DevOptions
+    from mgmtnode.node import DevOptions, ManagementNode
 
 DEV_DIRECTORY = Path("data")  # where mnctl looks for the token
 
@@ -31,7 +31,9 @@ def run(config_file: Path | None) -> int:
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+@click.option(
+    "--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one."
+)
 @click.option(
     "--data-dir",
     default=DEV_DIRECTORY,
@@ -40,13 +42,14 @@ def run(config_file: Path | None) -> int:
     help="Where the database is kept from one run to the next.",
 )
 @click.option("--hosts", default=10, show_default=True, type=click.IntRange(0, 1000), help="Simulated hosts.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Overrides log.level.")
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Overrides log.level."
+)
 def dev(host: str, port: int, data_dir: Path, hosts: int, log_level: str | None) -> int:
     """Run one node with SQLite, an in-memory bus and simulated hosts. Not for production.
 
     The configuration file is not read; variables of the environment are.
     """
-    from mgmtnode.cli.demo import Demo
     from mgmtnode.config import core_properties as core
     from mgmtnode.config.file import Properties
     from mgmtnode.node import DevOptions
@@ -57,7 +60,26 @@ def dev(host: str, port: int, data_dir: Path, hosts: int, log_level: str | None)
     properties.override(core.DATA_DIR, str(data_dir), "--data-dir")
     if log_level:
         properties.override(core.LOG_LEVEL, log_level, "--log-level")
-    return _serve(properties, DevOptions(ready=Demo(hosts)))
+    return _serve(properties, DevOptions(ready=lambda node: _welcome(node, hosts, host)))
+
+
+async def _welcome(node: ManagementNode, hosts: int, host: str) -> None:
+    """Makes the development cloud, on the first start, and tells the operator how to use it."""
+    from mgmtnode.cli.seed import Seed
+
+    await Seed(hosts)(node)
+    url, token = f"http://{_reachable(host)}:{node.api.port}", node.data_dir / "admin-token"
+    lines = (
+        f"API      {url}/v1  (documents: {url}/docs)",
+        f"token    {token}",
+        f"try      MGMTNODE_TOKEN_FILE={token} mnctl --url {url} zone list",
+        "A development node: one process, simulated hosts, nothing for production. Ctrl-C stops it.",
+    )
+    click.echo("\n".join(lines), err=True)
+
+
+def _reachable(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
 
 
 def _serve(properties: Properties, options: DevOptions | None) -> int:

@@ -12,10 +12,9 @@ from mgmtnode.db.base import metadata
 from mgmtnode.db.session import SqlDatabase, convert
 from mgmtnode.db.tables import CORE_TABLES
 
-
 SERVER = {
     "sqlite": "select 'SQLite ' || sqlite_version(), null",
-    "postgresql": "select 'PostgreSQL ' || current_setting('server_version'), extract(epoch from clock_timestamp())",
+    "postgresql": "select 'PostgreSQL ' || current_setting('server_version'), extract(epoch from now())",
 }
 
 
@@ -38,7 +37,9 @@ def missing(db: SqlDatabase, tables: Iterable[Table]) -> list[str]:
                 lacking.append(table.name)
                 continue
             columns = {column["name"] for column in inspector.get_columns(table.name)}
-            lacking += [f"{table.name}.{column.name}" for column in table.columns if column.name not in columns]
+            lacking += [
+                f"{table.name}.{column.name}" for column in table.columns if column.name not in columns
+            ]
     return lacking
 
 
