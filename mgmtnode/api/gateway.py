@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -15,7 +14,7 @@ from mgmtnode.api.auth import ANONYMOUS, Authenticator, authorise
 from mgmtnode.api.operations import Operation, Operations, build
 from mgmtnode.api.problems import NO_DRY_RUN, PRECONDITION
 from mgmtnode.bus.message import ApiJob, ApiMessage
-from mgmtnode.errors import NOT_FOUND, TIMEOUT, UNAUTHENTICATED
+from mgmtnode.errors import NOT_FOUND, UNAUTHENTICATED
 from mgmtnode.jobs.job import JOB, Caller, Job, Plan
 from mgmtnode.schema import UUID_PATTERN, Resource
 
@@ -118,7 +117,7 @@ class Limits:
 
 @dataclass(kw_only=True)
 class Gateway:
-    """Transport-neutral: REST and AMQP both end here. Raises ApiError and nothing else on purpose."""
+    """Transport-neutral: REST and AMQP both end here. Raises ApiError, or TimeoutError in the end."""
 
     operations: Operations
     jobs: Jobs
@@ -263,13 +262,8 @@ class Gateway:
                 f"the {resource.type} changed since it was read; read it again", resource=uuid
             )
 
-    @asynccontextmanager
-    async def _deadline(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(self.limits.call_seconds):
-                yield
-        except TimeoutError:
-            raise TIMEOUT.error(f"no answer within {self.limits.call_seconds:g} s") from None
+    def _deadline(self) -> asyncio.Timeout:
+        return asyncio.timeout(self.limits.call_seconds)
 
 
 def _items(page: Any) -> list[dict[str, Any]]:

@@ -57,7 +57,7 @@ class CreateVm(CreateJob[Vm], frozen=True, kw_only=True):
 
     name: Name
     zone_uuid: Annotated[Uuid, Ref("zone")] | None = None
-    disks: list[Disk] = []
+    disks: list[Disk] = msgspec.field(default_factory=list)
 
 
 class StopVm(ApiJob[Vm], frozen=True, kw_only=True):
@@ -82,7 +82,7 @@ class ListCandidates(ApiCall[list[str]], frozen=True, kw_only=True):
 
     uuid: Uuid
     limit: int = 10
-    hosts: list[str] = []
+    hosts: list[str] = msgspec.field(default_factory=list)
     strict: bool = False
 
 
