@@ -21,6 +21,7 @@ from mgmtnode.bus.message import Api, ApiCall, ApiJob, ApiMessage, CreateJob
 from mgmtnode.contracts import zone
 from mgmtnode.errors import CONFLICT, KEY_REUSED, NOT_FOUND, UNAUTHENTICATED
 from mgmtnode.jobs.job import Caller, Job, JobState, Plan, Statement
+from mgmtnode.query.engine import Page
 from mgmtnode.schema import Data, Inventory, Name, Ref, Resource, Uuid
 from mgmtnode.telemetry.metrics import Metrics
 
@@ -185,12 +186,14 @@ class ScriptedQuery:
         for condition in conditions:
             name, _, value = condition.partition("=")
             items = [i for i in items if str(getattr(i, name)) == value]
-        return {"items": items, "next_cursor": None}
+        return Page(items, None, len(items) if options["count"] else None)
 
-    def get(self, tx: Any, resource: Resource, uuid: str, *, caller: Caller | None = None) -> Any:
-        found = self.rows[resource.type].get(uuid)
+    def get(self, tx: Any, resource: Resource, key: str, *, caller: Caller | None = None) -> Any:
+        rows = self.rows[resource.type]
+        named = (row for row in rows.values() if resource.unique_name and row.name == key)
+        found = rows.get(key) or next(named, None)
         if found is None:
-            raise NOT_FOUND.error(f"there is no {resource.type} {uuid}", resource=uuid)
+            raise NOT_FOUND.error(f"there is no {resource.type} {key}", resource=key)
         return found
 
 
