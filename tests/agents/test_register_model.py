@@ -87,7 +87,7 @@ class RegisterMachine(RuleBasedStateMachine):
         resend=st.booleans(),
     )
     def send_and_die(self, resource: str, order: Order, point: str, broken: bool, resend: bool) -> None:
-        """Afterwards only the file knows how far it got: whoever asks first, sender or new owner, learns it."""
+        """Then only the file knows how far it got; whoever asks first, sender or new owner, learns it."""
         fence = max(1, self.fence[resource])
         if self._refusal(resource, fence, order):
             return
