@@ -143,9 +143,9 @@ class Sources:
 class Installation:
     """One node with the identity service, driven the way the core drives it: validators, then the handler."""
 
-    def __init__(self, path: Path, admin_password: str = PASSWORD) -> None:
+    def __init__(self, path: Path, admin_password: str = PASSWORD, url: str = "") -> None:
         self.clock, self.rng, self.hooks, self.configs = ManualClock(), SeededRng(), Hooks(), Configs()
-        self.db: SqlDatabase = open_database(f"sqlite:///{path}", self.clock)
+        self.db: SqlDatabase = open_database(url or f"sqlite:///{path}", self.clock)
         self.db.hooks = self.hooks
         metadata.create_all(self.db.engine, checkfirst=True)
         self.sources = Sources()
