@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, dataclass_transform, get_args, get_type_hints
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -35,6 +35,7 @@ MacAddress = Annotated[str, Meta(pattern="^[0-9a-f]{2}(:[0-9a-f]{2}){5}" + END, 
 Labels = list[Annotated[str, Meta(min_length=1, max_length=1024)]]
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
 class Data(msgspec.Struct, kw_only=True, frozen=True):
     """An immutable value in a contract. Unknown fields are ignored: nodes of two releases talk to each other."""
 

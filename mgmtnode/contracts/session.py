@@ -16,7 +16,7 @@ Secret = Annotated[
 ]
 
 
-class Session(Data, frozen=True, kw_only=True):
+class Session(Data, kw_only=True):
     """``expires_at`` moves on while the session is used."""
 
     uuid: Uuid
@@ -36,7 +36,7 @@ SESSION = Resource("session", "sessions", Session, owned=True, backed=False)
 API_KEY = Resource("api_key", "api-keys", ApiKey, owned=True)
 
 
-class OpenedSession(Data, frozen=True, kw_only=True):
+class OpenedSession(Data, kw_only=True):
     """The answer to a login, the only place where the token is shown."""
 
     token: str
@@ -67,7 +67,7 @@ class DeleteSession(ApiCall[Nothing], frozen=True, kw_only=True):
     uuid: Uuid
 
 
-class Identity(Data, frozen=True, kw_only=True):
+class Identity(Data, kw_only=True):
     """Whom a token stands for. ``session_uuid`` or ``api_key_uuid`` is the token's."""
 
     account_uuid: Uuid
@@ -82,7 +82,7 @@ class GetIdentity(ApiCall[Identity], frozen=True, kw_only=True):
     api: ClassVar[Api] = Api("session.whoami", "GET", "/whoami", "Whom the token stands for")
 
 
-class CreatedApiKey(Data, frozen=True, kw_only=True):
+class CreatedApiKey(Data, kw_only=True):
     """The only place where the token is shown."""
 
     api_key: ApiKey

@@ -61,7 +61,7 @@ class Tx:
         assert self.work is not None, "not inside a job"
         return self.work
 
-    def execute(self, statement: Executable, params: Any = None) -> CursorResult[Any]:
+    def execute(self, statement: Executable, params: Any = None) -> CursorResult[*tuple[Any, ...]]:
         return self.connection.execute(statement, params)
 
     def call(self, msg: InTx[R]) -> R:
