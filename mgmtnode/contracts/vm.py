@@ -118,12 +118,14 @@ class StartVm(ActionJob[Vm], frozen=True, kw_only=True):
 
 
 class StopVm(ActionJob[Vm], frozen=True, kw_only=True):
-    """Stopped already is success. ``force`` pulls the plug, and settles a VM whose host is out of reach."""
+    """Stopped already is success. ``force`` pulls the plug. ``settle``, for operators whose host is gone for good,
+    counts the VM as stopped even if its host does not answer: it must not be able to run there any more."""
 
     api: ClassVar[Api] = Api("vm.stop", "POST", "/vms/{uuid}/actions/stop", "Stop a VM")
     resource_type: ClassVar[str] = "vm"
 
     force: bool = False
+    settle: bool = False
 
 
 class RebootVm(ActionJob[Vm], frozen=True, kw_only=True):
