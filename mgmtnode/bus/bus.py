@@ -12,7 +12,7 @@ import msgspec
 
 from mgmtnode.bus.calls import Calls
 from mgmtnode.bus.context import CallContext, current
-from mgmtnode.bus.dispatch import Dispatcher, LevelOf
+from mgmtnode.bus.dispatch import Dispatcher
 from mgmtnode.bus.envelope import Envelope, HintBody, Kind, encode, unpack
 from mgmtnode.bus.inbox import MAX_HOPS, Inbox
 from mgmtnode.bus.message import Event, Message, type_name
@@ -23,7 +23,7 @@ from mgmtnode.bus.transport import Transport
 from mgmtnode.errors import OVERLOADED, TIMEOUT, UNAVAILABLE, ApiError
 from mgmtnode.ports import Clock, Rng
 from mgmtnode.ring.slots import Slots, slot_of
-from mgmtnode.tasks.serial import SerialQueues
+from mgmtnode.tasks.serial import Level, SerialQueues
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Bus:
         fn: Callable[[M], Awaitable[Any]],
         *,
         serial: str = "",
-        level: LevelOf = 1,
+        level: Level = 1,
     ) -> None:
         """``fn`` answers messages of this type. ``serial`` is a template over its fields; at most ``level``
         (a number, or asked with each message) with one key run at once. Raises ValueError for a second
