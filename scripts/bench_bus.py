@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import multiprocessing
+import subprocess
+import sys
 import time
-from multiprocessing.synchronize import Event as ProcessEvent
 from typing import ClassVar
 
 import uvloop
@@ -95,37 +95,39 @@ async def remote(url: str, seconds: float) -> dict[str, dict[str, float]]:
     return figures
 
 
-def serve(url: str, ready: ProcessEvent, done: ProcessEvent) -> None:
-    async def served() -> None:
-        bus = make_bus("b", AmqpTransport(url, address_of("b", 0), rng=SystemRng()))
-        await bus.start()
-        ready.set()
-        await asyncio.to_thread(done.wait, 600)
-        await bus.stop()
-
-    uvloop.run(served())
+async def serve(url: str) -> None:
+    """Until its standard input ends."""
+    bus = make_bus("b", AmqpTransport(url, address_of("b", 0), rng=SystemRng()))
+    await bus.start()
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    await bus.stop()
 
 
 def over_rabbitmq(seconds: float) -> dict[str, dict[str, float]]:
-    processes = multiprocessing.get_context("spawn")
-    ready, done = processes.Event(), processes.Event()
     with RabbitServer() as rabbit:
-        server = processes.Process(target=serve, args=(rabbit.url, ready, done))
-        server.start()
-        try:
-            if not ready.wait(60):
+        command = [sys.executable, __file__, "--serve", rabbit.url]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+            assert server.stdout is not None and server.stdin is not None
+            if server.stdout.readline() != b"ready\n":
                 raise SystemExit("the serving process did not start")
-            return uvloop.run(remote(rabbit.url, seconds))
-        finally:
-            done.set()
-            server.join(10)
+            try:
+                return uvloop.run(remote(rabbit.url, seconds))
+            finally:
+                server.stdin.close()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=3.0, help="for each figure")
     parser.add_argument("--local-only", action="store_true")
+    parser.add_argument("--serve", metavar="URL", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.serve:
+        uvloop.run(serve(options.serve))
+        return
     figures: dict[str, object] = {
         "local_us": round(uvloop.run(local("a", options.seconds)), 2),
         "local_serial_us": round(uvloop.run(local("serial", options.seconds)), 2),

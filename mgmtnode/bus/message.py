@@ -22,7 +22,7 @@ from mgmtnode.schema import Data, Uuid
 R = TypeVar("R")
 
 
-class Nothing(Data):
+class Nothing(Data, frozen=True):
     """The reply of a message that has nothing to say."""
 
 

@@ -208,13 +208,16 @@ def test_calls_with_one_serial_key_run_one_after_the_other_and_others_beside_the
     run(story)
 
 
-def test_the_level_of_a_serial_key_may_depend_on_the_message() -> None:
+def test_the_level_of_a_serial_key_is_asked_with_each_message_so_that_it_may_change() -> None:
     async def story() -> None:
-        nodes = Nodes("a")
-        nodes.handle(Ask, slow(1), serial="vm:{vm_uuid}", level=lambda msg: 3 if msg.vm_uuid == "x" else 1)
+        nodes, level = Nodes("a"), 3
+        nodes.handle(Ask, slow(1), serial="vm:{vm_uuid}", level=lambda: level)
         async with nodes:
             await asyncio.gather(*(nodes["a"].call(Ask(vm_uuid="x")) for _ in range(6)))
             assert now() == pytest.approx(2.0)
+            level = 1
+            await asyncio.gather(*(nodes["a"].call(Ask(vm_uuid="x")) for _ in range(3)))
+            assert now() == pytest.approx(5.0)
 
     run(story)
 

@@ -1,4 +1,4 @@
-"""Two buses over a real broker, without a database: calls, errors, events, and what a restart of the broker does."""
+"""Two buses over a real broker, without a database: calls, errors, events, and the faults of the broker."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def bus(name: str, url: str, incarnation: int, members: str = "ab") -> Bus:
 
 
 @asynccontextmanager
-async def two_nodes(url: str, handler: Callable[[str, Any], Awaitable[Answer]]) -> AsyncIterator[tuple[Bus, Bus]]:
+async def two_nodes(
+    url: str, handler: Callable[[str, Any], Awaitable[Answer]]
+) -> AsyncIterator[tuple[Bus, Bus]]:
     incarnation = SystemRng().bits(32)
     buses = [bus(name, url, incarnation) for name in "ab"]
     for b in buses:
@@ -248,7 +250,7 @@ def test_while_the_broker_is_short_of_memory_calls_wait_and_none_is_lost(
     alarm = "{resource_limit, memory, node()}"
 
     async def story() -> None:
-        async with two_nodes(rabbit_url, echo) as (a, b):
+        async with two_nodes(rabbit_url, echo) as (a, _):
             await asyncio.to_thread(rabbit_server.eval, f"rabbit_alarm:set_alarm({{{alarm}, []}}).")
             try:
                 calls = [asyncio.create_task(a.call(Ask(vm_uuid=vm("b"), text=str(n)))) for n in range(500)]
