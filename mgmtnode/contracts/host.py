@@ -61,7 +61,9 @@ class AddHost(CreateJob[Host], frozen=True, kw_only=True):
 
 
 class UpdateHost(UpdateJob[Host], frozen=True, kw_only=True):
-    api: ClassVar[Api] = Api("host.update", "PATCH", "/hosts/{uuid}", "Change name, description or address", admin=True)
+    api: ClassVar[Api] = Api(
+        "host.update", "PATCH", "/hosts/{uuid}", "Change name, description or address", admin=True
+    )
     resource_type: ClassVar[str] = "host"
 
     name: Name | UnsetType = UNSET
@@ -70,19 +72,25 @@ class UpdateHost(UpdateJob[Host], frozen=True, kw_only=True):
 
 
 class DeleteHost(DeleteJob, frozen=True, kw_only=True):
-    api: ClassVar[Api] = Api("host.delete", "DELETE", "/hosts/{uuid}", "Remove a host; its VMs are stopped", admin=True)
+    api: ClassVar[Api] = Api(
+        "host.delete", "DELETE", "/hosts/{uuid}", "Remove a host; its VMs are stopped", admin=True
+    )
     resource_type: ClassVar[str] = "host"
 
 
 class EnableHost(ActionJob[Host], frozen=True, kw_only=True):
     """Allows placement; a host in maintenance is reconnected first."""
 
-    api: ClassVar[Api] = Api("host.enable", "POST", "/hosts/{uuid}/actions/enable", "Allow placement", admin=True)
+    api: ClassVar[Api] = Api(
+        "host.enable", "POST", "/hosts/{uuid}/actions/enable", "Allow placement", admin=True
+    )
     resource_type: ClassVar[str] = "host"
 
 
 class DisableHost(ActionJob[Host], frozen=True, kw_only=True):
-    api: ClassVar[Api] = Api("host.disable", "POST", "/hosts/{uuid}/actions/disable", "Refuse placement", admin=True)
+    api: ClassVar[Api] = Api(
+        "host.disable", "POST", "/hosts/{uuid}/actions/disable", "Refuse placement", admin=True
+    )
     resource_type: ClassVar[str] = "host"
 
 
@@ -96,7 +104,9 @@ class MaintainHost(ActionJob[Host], frozen=True, kw_only=True):
 
 
 class ReconnectHost(ActionJob[Host], frozen=True, kw_only=True):
-    api: ClassVar[Api] = Api("host.reconnect", "POST", "/hosts/{uuid}/actions/reconnect", "Connect again", admin=True)
+    api: ClassVar[Api] = Api(
+        "host.reconnect", "POST", "/hosts/{uuid}/actions/reconnect", "Connect again", admin=True
+    )
     resource_type: ClassVar[str] = "host"
 
 
@@ -160,6 +170,10 @@ class HostVmsReported(Protocol):
 
 HOST_NOT_CONNECTED = ErrorCode("host.not-connected", Category.UNAVAILABLE, "the host is not connected")
 HOST_BAD_STATE = ErrorCode("host.bad-state", Category.STATE, "the host's state does not allow this")
-HOST_ADDRESS_TAKEN = ErrorCode("host.address-taken", Category.EXISTS, "a host with this management address exists")
-HOST_BAD_PARAMETERS = ErrorCode("host.bad-parameters", Category.INVALID, "the parameters do not fit the hypervisor")
+HOST_ADDRESS_TAKEN = ErrorCode(
+    "host.address-taken", Category.EXISTS, "a host with this management address exists"
+)
+HOST_BAD_PARAMETERS = ErrorCode(
+    "host.bad-parameters", Category.INVALID, "the parameters do not fit the hypervisor"
+)
 HOST_FOREIGN = ErrorCode("host.foreign", Category.STATE, "the host belongs to another installation")

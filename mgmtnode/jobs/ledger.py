@@ -41,7 +41,9 @@ def reserve(
     if force:
         stretched = pool.c.used + amount
         values["total"] = (
-            func.max(pool.c.total, stretched) if tx.dialect == "sqlite" else func.greatest(pool.c.total, stretched)
+            func.max(pool.c.total, stretched)
+            if tx.dialect == "sqlite"
+            else func.greatest(pool.c.total, stretched)
         )
     else:
         fits = and_(fits, pool.c.used + amount <= pool.c.target)
