@@ -159,7 +159,7 @@ def connect(services: Sequence[tuple[ServiceManifest, Service]], handlers: Handl
             message,
             bound.method,
             serial=bound.mark.serial,
-            level=level if isinstance(level, int) else lambda level=level: context.config.get(level),
+            level=level if isinstance(level, int) else lambda msg, config=level: context.config.get(config),
         )
     for event, method in handlers.subscribers:
         context.bus.subscribe(event, method)
