@@ -179,11 +179,13 @@ allocation = Table(
 cleanup_debt = Table(
     "cleanup_debt",
     metadata,
-    Column("host_uuid", UuidText, primary_key=True),
-    Column("resource_uuid", UuidText, primary_key=True),
+    Column("uuid", UuidText, primary_key=True),
+    Column("host_uuid", UuidText, nullable=False),
+    Column("resource_uuid", UuidText, nullable=False, index=True),
     Column("job_uuid", UuidText, nullable=False),
     Column("reason", Text, nullable=False),
     Column("created_at", UtcTime, nullable=False),
+    UniqueConstraint("host_uuid", "resource_uuid"),
 )
 
 event_log = Table(

@@ -57,6 +57,11 @@ class JobSpec:
     def resource_type(self) -> str:
         return self.message.creates or self.message.resource_type
 
+    @property
+    def may_be_gone(self) -> bool:
+        """Whether it works on what may be left of a resource that is no more."""
+        return self.message.internal and not self.resource_type
+
     def step_names(self) -> list[str]:
         return [step.name for step in self.flow.steps] if self.flow else [self.name.rpartition(".")[2]]
 
@@ -136,7 +141,7 @@ class Acceptance:
     def _check_references(self, tx: Tx, request: Request) -> None:
         spec, msg, caller = request.spec, request.msg, request.caller
         wanted = _named(msg, spec.refs)
-        target = None if spec.message.creates else request.resource_uuid
+        target = None if spec.message.creates or spec.may_be_gone else request.resource_uuid
         uuids = list({uuid for _, uuid, _ in wanted} | ({target} if target else set()))
         if not uuids:
             return

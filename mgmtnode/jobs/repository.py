@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID, uuid5
 
 import msgspec
 from sqlalchemy import and_, delete, func, or_, select, update
@@ -157,6 +158,7 @@ class JobRepository:
         """Writes down that something of the resource may be left on the host."""
         make = (sqlite if tx.dialect == "sqlite" else postgresql).insert(cleanup_debt)
         values = {
+            "uuid": str(uuid5(UUID(host_uuid), resource_uuid)),
             "host_uuid": host_uuid,
             "resource_uuid": resource_uuid,
             "job_uuid": job_uuid,
