@@ -13,7 +13,7 @@ from mgmtnode.cli.settings import config_option, read_properties
 
 if TYPE_CHECKING:
     from mgmtnode.config.file import Properties
-    from mgmtnode.node import Ready, ManagementNode
+    from mgmtnode.node import ManagementNode, Ready
 
 DEV_DIRECTORY = Path("data")  # where mnctl looks for the token
 

@@ -39,7 +39,15 @@ class DevNode:
         return (self.data_dir / "admin-token").read_text().strip()
 
     def start(self) -> None:
-        words = ["dev", "--port", str(self.port), "--data-dir", str(self.data_dir), "--hosts", str(self.hosts)]
+        words = [
+            "dev",
+            "--port",
+            str(self.port),
+            "--data-dir",
+            str(self.data_dir),
+            "--hosts",
+            str(self.hosts),
+        ]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "mgmtnode.cli", *words],
             stdout=subprocess.PIPE,
@@ -78,7 +86,9 @@ class DevNode:
             env=environment,
             check=False,
         )
-        assert run.returncode == code, f"mnctl {' '.join(words)}: {run.returncode}\n{run.stdout}\n{run.stderr}"
+        assert run.returncode == code, (
+            f"mnctl {' '.join(words)}: {run.returncode}\n{run.stdout}\n{run.stderr}"
+        )
         return run.stdout
 
     def _end(self, number: signal.Signals) -> int:

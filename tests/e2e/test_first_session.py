@@ -39,11 +39,20 @@ def until_ended(http: httpx.Client, job: str) -> dict[str, object]:
 
 def test_an_operator_takes_a_cloud_from_nothing_to_vms_and_back(node: DevNode) -> None:
     assert (node.data_dir / "admin-token").stat().st_mode & 0o777 == 0o600
-    assert {o["name"] for o in json.loads(node.mnctl("offering", "list", "-o", "json"))} == {"small", "medium", "large"}
+    assert {o["name"] for o in json.loads(node.mnctl("offering", "list", "-o", "json"))} == {
+        "small",
+        "medium",
+        "large",
+    }
     node.mnctl("vm", "launch", "web-1")
     vm = json.loads(node.mnctl("vm", "show", "web-1", "-o", "json"))
     assert (vm["state"], len(vm["nics"])) == ("Running", 1)
-    for action, state in (("pause", "Paused"), ("resume", "Running"), ("stop", "Stopped"), ("start", "Running")):
+    for action, state in (
+        ("pause", "Paused"),
+        ("resume", "Running"),
+        ("stop", "Stopped"),
+        ("start", "Running"),
+    ):
         node.mnctl("vm", action, "web-1")
         assert json.loads(node.mnctl("vm", "show", "web-1", "-o", "json"))["state"] == state
     node.mnctl("vm", "migrate", "web-1")
