@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, get_type_hints
 
+import msgspec
+
 from mgmtnode.api.operations import PATH_FIELD
-from mgmtnode.bus.message import ApiJob, ApiMessage, reply_type
+from mgmtnode.bus.message import ApiJob, ApiMessage, Nothing, reply_type
 from mgmtnode.jobs.job import JOB
 from mgmtnode.loader import messages, values
 from mgmtnode.query.describe import ResourceDescription
@@ -14,7 +16,17 @@ from mgmtnode.schema import Resource
 from mgmtnode.service import ServiceManifest
 from scripts.reference.errors import service_codes
 from scripts.reference.installation import Installation
-from scripts.reference.words import HEAD, code, field_rows, listed, prose, structs_in, table, type_words
+from scripts.reference.words import (
+    HEAD,
+    code,
+    field_rows,
+    listed,
+    prose,
+    structs_below,
+    structs_in,
+    table,
+    type_words,
+)
 
 Message = type[ApiMessage[Any]]
 
@@ -45,8 +57,8 @@ NODE = """\
 
 def page(here: Installation) -> str:
     parts = [HEAD, INTRO, _contents(here), NODE, _reading(JOB, here.queries[JOB.type])]
-    told: set[type] = {JOB.inventory}
-    parts += _types([JOB.inventory], told)
+    told: set[type] = {Nothing}
+    parts += _types([JOB.inventory], [], told)
     for manifest in here.manifests:
         if found := outside(manifest):
             parts += [f"## {manifest.id}\n\n{manifest.summary}.\n\n", *_service(here, manifest, found, told)]
@@ -74,12 +86,11 @@ def _service(
     declared = [r for module in manifest.contract for r in values(module, Resource)]
     resources = [r for r in declared if r.type in here.queries]
     for resource in resources:
-        told.add(resource.inventory)
         yield _reading(resource, here.queries[resource.type])
     for message in found:
         yield _call(message)
-    yield from _types([r.inventory for r in resources], told)
-    yield from _types([hint for m in found for hint in (reply_type(m), *get_type_hints(m).values())], told)
+    shown: list[Any] = [*(r.inventory for r in resources), *found]
+    yield from _types(shown, (reply_type(message) for message in found), told)
     if codes := sorted(each.id for each in service_codes(manifest)):
         yield f"Codes of this service: {listed(f'[{code(c)}](errors.md#{c})' for c in codes)}.\n\n"
 
@@ -134,13 +145,12 @@ def _answer(message: Message) -> str:
     return f"at once, `{message.api.status}`" + ("" if name == "Nothing" else f" with a {name}")
 
 
-def _types(hints: Iterable[Any], told: set[type]) -> Iterator[str]:
-    """What replies and fields are made of, each once on the page."""
-    for struct in (s for hint in hints for s in structs_in(hint)):
-        if struct in told or struct.__name__ == "Nothing":
-            continue
-        told.add(struct)
-        yield (
-            f'<a id="{struct.__name__.lower()}"></a>\n**{struct.__name__}** {prose(struct)}'.rstrip() + "\n\n"
-        )
+def _types(shown: Iterable[type[msgspec.Struct]], replies: Iterable[Any], told: set[type]) -> Iterator[str]:
+    """What replies and fields are made of, each once on the page; ``shown`` were there with their fields."""
+    told.update(shown)
+    found = [s for struct in shown for s in structs_below(struct, told)]
+    found += [s for reply in replies for s in structs_in(reply, told)]
+    for struct in found:
+        name = struct.__name__
+        yield f'<a id="{name.lower()}"></a>\n**{name}** {prose(struct)}'.rstrip() + "\n\n"
         yield table(("field", "type"), (row[:2] for row in field_rows(struct)))

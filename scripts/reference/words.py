@@ -103,7 +103,7 @@ def default_words(field: msgspec.structs.FieldInfo) -> str:
         return "**required**"
     if field.default is UNSET:
         return "unchanged"
-    value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()  # type: ignore[operator]
+    value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
     if isinstance(value, Enum):
         value = value.value
     if value in ("", [], {}, None):
@@ -119,12 +119,19 @@ def field_rows(struct: type[msgspec.Struct], skip: Sequence[str] = ()) -> Iterat
         yield code(field.encode_name), type_words(hints[field.name]), default_words(field)
 
 
-def structs_in(hint: Any) -> Iterator[type[msgspec.Struct]]:
-    """The structs a type is made of, itself included, outermost first."""
-    if isclass(hint) and issubclass(hint, msgspec.Struct):
+def structs_in(hint: Any, told: set[type]) -> Iterator[type[msgspec.Struct]]:
+    """The structs a type is made of, itself included, outermost first; none of ``told``, to which it adds."""
+    if isclass(hint) and issubclass(hint, msgspec.Struct) and hint not in told:
+        told.add(hint)
         yield hint
-        for inner in get_type_hints(hint).values():
-            yield from structs_in(inner)
+        yield from structs_below(hint, told)
     for arg in get_args(hint):
         if not isinstance(arg, Meta | Ref):
-            yield from structs_in(arg)
+            yield from structs_in(arg, told)
+
+
+def structs_below(struct: type[msgspec.Struct], told: set[type]) -> Iterator[type[msgspec.Struct]]:
+    """Those that the fields of a struct are made of."""
+    hints = get_type_hints(struct)
+    for name in struct.__struct_fields__:
+        yield from structs_in(hints[name], told)
