@@ -198,7 +198,8 @@ def _order(node: Node, sort: str) -> Order:
         raise BAD_SORT.error(f"a sort has at most {MAX_SORT} fields")
     down = next(reversed(order.values()), False)
     order.setdefault(node.key, down)
-    return tuple(order.items())
+    terms = list(order.items())
+    return tuple(terms[: list(order).index(node.key) + 1])  # nothing is left to order after the key
 
 
 def _chosen(node: Node, fields: Sequence[str]) -> tuple[str, ...]:
