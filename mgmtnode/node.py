@@ -130,7 +130,9 @@ class ManagementNode:
         await asyncio.to_thread(upgrade, self.db, tables)
 
     async def _join(self) -> None:
-        address = self._properties.get(core.NODE_ADDRESS) or f"{self.name}:{self._properties.get(core.API_PORT)}"
+        address = (
+            self._properties.get(core.NODE_ADDRESS) or f"{self.name}:{self._properties.get(core.API_PORT)}"
+        )
         uuids = UuidSource(self._clock, self._rng)
         self.membership = Membership(
             self.db, self.slots, uuids, name=self.name, address=address, version=__version__
@@ -164,7 +166,9 @@ class ManagementNode:
     async def _start_jobs(self) -> None:
         parts, jobs = self.parts, self.parts.context.jobs
         self.bus.subscribe(JobEnded, self._job_ended)
-        self.metrics.depth("jobs_open", lambda: {"node": float(len(jobs.runner) if jobs.runner is not None else 0)})
+        self.metrics.depth(
+            "jobs_open", lambda: {"node": float(len(jobs.runner) if jobs.runner is not None else 0)}
+        )
         runner = start_runner(
             jobs,
             self.db,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mgmtnode.agents.port import Agents
@@ -75,31 +76,55 @@ class _Hooks:
 def assemble(manifests: Sequence[ServiceManifest], edges: Edges) -> Parts:
     """Builds the settings, the engines and the services, and binds the handlers. Raises LoadError and
     DeclarationError for what does not fit together."""
-    hooks = _Hooks(EventLog(edges.db, edges.bus.publish))
-    edges.db.hooks = hooks
-    config, uuids, repository = GlobalConfigs(), UuidSource(edges.clock, edges.rng), JobRepository()
+    events = EventLog(edges.db, edges.bus.publish)
+    hooks = edges.db.hooks = _Hooks(events)
+    repository, specs = JobRepository(), dict[str, JobSpec]()
+    resources = declared_resources(manifests)
+    context = build_context(manifests, edges, resources, (repository, specs))
+    services = [(manifest, manifest.service(context)) for manifest in manifests]
+    hooks.handlers = bind(services)
+    specs.update(hooks.handlers.jobs)
+    context.jobs.learn_specs()
+    connect(services, hooks.handlers, context)
+    return Parts(
+        context=context,
+        services=services,
+        handlers=hooks.handlers,
+        events=events,
+        repository=repository,
+        specs=specs,
+        resources=resources,
+    )
+
+
+def build_context(
+    manifests: Sequence[ServiceManifest],
+    edges: Edges,
+    resources: Sequence[Resource],
+    jobs: tuple[JobRepository, dict[str, JobSpec]],
+) -> NodeContext:
+    """What services get. ``jobs``: the repository, and the specs, which are filled in once the services are bound."""
+    config, uuids = GlobalConfigs(), UuidSource(edges.clock, edges.rng)
     tags = Tags(uuids)
     declare(manifests, config, tags, edges.properties)
-    resources = declared_resources(manifests)
-    specs: dict[str, JobSpec] = {}
-    jobs = Jobs(
-        edges.db,
-        edges.bus,
-        edges.slots,
-        uuids=uuids,
-        config=config,
-        specs=specs,
-        repository=repository,
-        node=edges.name,
-    )
-    context = NodeContext(
+    repository, specs = jobs
+    return NodeContext(
         name=edges.name,
         clock=edges.clock,
         rng=edges.rng,
         uuids=uuids,
         db=edges.db,
         bus=edges.bus,
-        jobs=jobs,
+        jobs=Jobs(
+            edges.db,
+            edges.bus,
+            edges.slots,
+            uuids=uuids,
+            config=config,
+            specs=specs,
+            repository=repository,
+            node=edges.name,
+        ),
         query=query_over(manifests, resources),
         config=config,
         properties=edges.properties,
@@ -111,23 +136,11 @@ def assemble(manifests: Sequence[ServiceManifest], edges: Edges) -> Parts:
         periodic=Periodic(edges.rng),
         manifests={manifest.id: manifest for manifest in manifests},
     )
-    services = [(manifest, manifest.service(context)) for manifest in manifests]
-    hooks.handlers = bind(services)
-    specs.update(hooks.handlers.jobs)
-    connect(services, hooks.handlers, context)
-    jobs.learn_specs()
-    return Parts(
-        context=context,
-        services=services,
-        handlers=hooks.handlers,
-        events=hooks._log,
-        repository=repository,
-        specs=specs,
-        resources=resources,
-    )
 
 
-def declare(manifests: Sequence[ServiceManifest], config: GlobalConfigs, tags: Tags, properties: Properties) -> None:
+def declare(
+    manifests: Sequence[ServiceManifest], config: GlobalConfigs, tags: Tags, properties: Properties
+) -> None:
     """Makes the settings and tags of all manifests known."""
     config.declare("the node", JOB_CONFIGS)
     for manifest in manifests:
@@ -146,7 +159,9 @@ def query_over(manifests: Sequence[ServiceManifest], resources: Sequence[Resourc
     return Query([*resources, JOB], [*CORE_TABLES, *tables])
 
 
-def connect(services: Sequence[tuple[ServiceManifest, Service]], handlers: Handlers, context: NodeContext) -> None:
+def connect(
+    services: Sequence[tuple[ServiceManifest, Service]], handlers: Handlers, context: NodeContext
+) -> None:
     """Puts extensions into their points and handlers onto the bus."""
     for manifest, service in services:
         for extension in manifest.extensions:
@@ -155,11 +170,7 @@ def connect(services: Sequence[tuple[ServiceManifest, Service]], handlers: Handl
             context.bus.declare(events(module))
     for message, bound in handlers.internal.items():
         level = bound.mark.level
-        context.bus.handle(
-            message,
-            bound.method,
-            serial=bound.mark.serial,
-            level=level if isinstance(level, int) else lambda level=level: context.config.get(level),
-        )
+        current = level if isinstance(level, int) else partial(context.config.get, level)
+        context.bus.handle(message, bound.method, serial=bound.mark.serial, level=current)
     for event, method in handlers.subscribers:
         context.bus.subscribe(event, method)

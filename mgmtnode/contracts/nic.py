@@ -64,6 +64,7 @@ class ListNics(InTx[NicList], frozen=True, kw_only=True):
 
 NO_ADDRESS = ErrorCode("network.no-address", Category.NO_CAPACITY, "the network has no free address")
 ADDRESS_TAKEN = ErrorCode("network.address-taken", Category.EXISTS, "the address is in use")
-ADDRESS_FOREIGN = ErrorCode("network.address-foreign", Category.INVALID, "the address is not in a range of the network")
+ADDRESS_FOREIGN = ErrorCode(
+    "network.address-foreign", Category.INVALID, "the address is not in a range of the network"
+)
 NETWORK_NOT_USABLE = ErrorCode("network.not-usable", Category.STATE, "the network cannot be used there")
-

@@ -12,7 +12,7 @@ from sqlalchemy import and_, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mgmtnode.db.session import Tx
-from mgmtnode.db.tables import allocation, pool
+from mgmtnode.db.tables import allocation, cleanup_debt, pool
 
 
 def set_pool(tx: Tx, pool_uuid: str, kind: str, limit: int) -> None:
@@ -41,7 +41,9 @@ def reserve(
     if force:
         stretched = pool.c.used + amount
         values["total"] = (
-            func.max(pool.c.total, stretched) if tx.dialect == "sqlite" else func.greatest(pool.c.total, stretched)
+            func.max(pool.c.total, stretched)
+            if tx.dialect == "sqlite"
+            else func.greatest(pool.c.total, stretched)
         )
     else:
         fits = and_(fits, pool.c.used + amount <= pool.c.target)
@@ -80,9 +82,22 @@ def quarantine(tx: Tx, holder: str) -> None:
     tx.execute(update(allocation).where(allocation.c.resource_uuid == holder).values(state="QUARANTINED"))
 
 
-def settle(tx: Tx, holder: str) -> None:
-    """The debt is paid: what was quarantined is free."""
-    _give_back(tx, allocation.c.resource_uuid == holder)
+def settle(tx: Tx, holder: str, *, pool_uuid: str | None = None) -> None:
+    """The debt is paid: what was quarantined, of one pool or at all, is free."""
+    mine = allocation.c.resource_uuid == holder
+    _give_back(tx, and_(mine, allocation.c.pool_uuid == pool_uuid) if pool_uuid else mine)
+
+
+def restore(tx: Tx, holder: str) -> None:
+    """Nothing was left behind, and ``holder`` is still there: what was quarantined is held as before."""
+    tx.execute(update(allocation).where(allocation.c.resource_uuid == holder).values(state="LIVE"))
+
+
+def drop_debt(tx: Tx, host_uuid: str, holder: str) -> int:
+    """The host owes nothing more for ``holder``. Answers how many other hosts do."""
+    mine = cleanup_debt.c.resource_uuid == holder
+    tx.execute(delete(cleanup_debt).where(mine, cleanup_debt.c.host_uuid == host_uuid))
+    return int(tx.execute(select(func.count()).select_from(cleanup_debt).where(mine)).scalar() or 0)
 
 
 def usage(tx: Tx, pool_uuid: str, kind: str) -> tuple[int, int]:
