@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from mgmtnode.bus.bus import Bus
 from mgmtnode.cascade.graph import CascadeGraph
 from mgmtnode.config.configs import GlobalConfigs
 from mgmtnode.config.file import Properties
+from mgmtnode.config.global_config import GlobalConfig
 from mgmtnode.db.session import Database, Tx
 from mgmtnode.db.tables import CORE_TABLES
 from mgmtnode.events.log import EventLog
@@ -159,7 +160,12 @@ def connect(services: Sequence[tuple[ServiceManifest, Service]], handlers: Handl
             message,
             bound.method,
             serial=bound.mark.serial,
-            level=level if isinstance(level, int) else lambda msg, config=level: context.config.get(config),
+            level=level if isinstance(level, int) else _configured(context.config, level),
         )
     for event, method in handlers.subscribers:
         context.bus.subscribe(event, method)
+
+
+def _configured(configs: GlobalConfigs, level: GlobalConfig[int]) -> Callable[[Any], int]:
+    """A level that follows a global config, whatever the message."""
+    return lambda msg: configs.get(level)
