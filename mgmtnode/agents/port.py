@@ -1,7 +1,7 @@
 """The Agents port: how a hypervisor driver on a management node talks to the agents on hosts.
 
-    Agents (client side)        what drivers call: until there is an outcome, or the deadline passes
-    AgentEndpoint (host side)   one agent: each reply within ``wait`` seconds, *running* when not done by then
+Agents (client side)        what drivers call: until there is an outcome, or the deadline passes
+AgentEndpoint (host side)   one agent: each reply within ``wait`` seconds, *running* when not done by then
 """
 
 from __future__ import annotations

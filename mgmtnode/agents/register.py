@@ -128,12 +128,14 @@ class CommandRegister:
             await asyncio.wait(tasks)
 
     def _admit(self, command: Command) -> Record:
-        """Refuses what the rules refuse. What is let in raises the fence at once: whoever waits here under a lower
-        one will be refused."""
+        """Refuses what the rules refuse. What is let in raises the fence at once: whoever waits here under a
+        lower one will be refused."""
         resource, order = command.resource, command.order
         record = self._unfenced(resource, command.fence)
         if record.order == NEVER and order[0] < self._floor:
-            raise OLD.error(f"order {order} is of a job that ended; {self._floor} may still run", resource=resource)
+            raise OLD.error(
+                f"order {order} is of a job that ended; {self._floor} may still run", resource=resource
+            )
         if order < record.order:
             raise OLD.error(f"order {order} is behind {record.order}", resource=resource)
         if order == record.order and command.action != record.action:

@@ -11,15 +11,23 @@ from mgmtnode.api.health import Check
 from mgmtnode.api.operations import Operations
 from mgmtnode.api.server import Listen
 from mgmtnode.config import core_properties as core
+from mgmtnode.config import global_config
 from mgmtnode.config.file import Properties
 from mgmtnode.errors import ErrorCode
+from mgmtnode.events import log as events_log
 from mgmtnode.loader import values
 from mgmtnode.parts import Parts
 from mgmtnode.ports import Rng
+from mgmtnode.query import errors as query_errors
+from mgmtnode.tags import system_tag
 from mgmtnode.telemetry.metrics import Metrics
 
+CORE = (global_config, events_log, query_errors, system_tag)
 
-def http_api(parts: Parts, properties: Properties, checks: Mapping[str, Check], metrics: Metrics, rng: Rng) -> HttpApi:
+
+def http_api(
+    parts: Parts, properties: Properties, checks: Mapping[str, Check], metrics: Metrics, rng: Rng
+) -> HttpApi:
     """Raises extension.unknown-key when no service can tell who a token belongs to."""
     return HttpApi(
         gateway_over(parts),
@@ -52,9 +60,5 @@ def gateway_over(parts: Parts) -> Gateway:
 
 
 def declared_codes(parts: Parts) -> list[ErrorCode]:
-    return [
-        code
-        for manifest in parts.context.manifests.values()
-        for module in manifest.contract
-        for code in values(module, ErrorCode)
-    ]
+    contracts = (module for manifest in parts.context.manifests.values() for module in manifest.contract)
+    return [code for module in (*CORE, *contracts) for code in values(module, ErrorCode)]

@@ -11,7 +11,7 @@ from typing import Protocol
 from mgmtnode.api.http import Disconnected, Receive, Reply, Request, Scope, Send
 from mgmtnode.api.problems import STOPPING, Catalogue, headers_of, status_of
 from mgmtnode.bus.context import CallContext, current
-from mgmtnode.errors import INTERNAL, OVERLOADED, ApiError
+from mgmtnode.errors import INTERNAL, OVERLOADED, TIMEOUT, ApiError
 from mgmtnode.ports import Rng
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,8 @@ class Edge:
             await router(request.scope, request.receive, request.send)
         except ApiError as exc:
             await self._refuse(request, exc)
+        except TimeoutError:
+            await self._refuse(request, TIMEOUT.error("no answer in time; the request may still take effect"))
         except Disconnected:
             request.status = 499
         except Exception:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -15,7 +14,7 @@ from mgmtnode.api.auth import ANONYMOUS, Authenticator, authorise
 from mgmtnode.api.operations import Operation, Operations, build
 from mgmtnode.api.problems import NO_DRY_RUN, PRECONDITION
 from mgmtnode.bus.message import ApiJob, ApiMessage
-from mgmtnode.errors import NOT_FOUND, TIMEOUT, UNAUTHENTICATED
+from mgmtnode.errors import NOT_FOUND, UNAUTHENTICATED
 from mgmtnode.jobs.job import JOB, Caller, Job, Plan
 from mgmtnode.schema import UUID_PATTERN, Resource
 
@@ -43,9 +42,24 @@ class Jobs(Protocol):
 class Query(Protocol):
     """The part of ``mgmtnode.query.engine`` the gateway needs."""
 
-    def page(self, tx: Any, resource: Resource, conditions: Sequence[str], **options: Any) -> Any: ...
+    def page(
+        self,
+        tx: Any,
+        resource: Resource,
+        conditions: Sequence[str],
+        /,
+        *,
+        caller: Caller | None,
+        sort: str,
+        limit: int,
+        cursor: str,
+        fields: Sequence[str],
+        count: bool,
+    ) -> Any: ...
 
-    def get(self, tx: Any, resource: Resource, uuid: str, *, caller: Caller | None = None) -> Any: ...
+    def get(self, tx: Any, resource: Resource, key: str, /, *, caller: Caller | None = None) -> Any:
+        """By uuid, and by name where names are unique."""
+        ...
 
 
 class Reads(Protocol):
@@ -100,10 +114,10 @@ class Listing:
     """What a list is asked for, in the words of the query engine."""
 
     conditions: tuple[str, ...] = ()
-    sort: str | None = None
+    sort: str = ""
     limit: int = 100
-    cursor: str | None = None
-    fields: tuple[str, ...] | None = None
+    cursor: str = ""
+    fields: tuple[str, ...] = ()
     count: bool = False
 
 
@@ -118,7 +132,7 @@ class Limits:
 
 @dataclass(kw_only=True)
 class Gateway:
-    """Transport-neutral: REST and AMQP both end here. Raises ApiError and nothing else on purpose."""
+    """Transport-neutral: REST and AMQP both end here. Raises ApiError, or TimeoutError in the end."""
 
     operations: Operations
     jobs: Jobs
@@ -166,11 +180,9 @@ class Gateway:
     async def get(self, resource: Resource, key: str, caller: Caller) -> Any:
         """The inventory with the uuid or, where names are unique, the name ``key``. Raises core.not-found."""
         async with self._deadline():
-            uuid = await self._uuid(resource, key, caller)
-            authorise(caller, f"{resource.type}.read", resource=uuid)
-            if resource.type == JOB.type:
-                return await self.jobs.get(uuid, caller)
-            return await self.db.read(lambda tx: self.query.get(tx, resource, uuid, caller=caller))
+            found = await self._find(resource, key, caller)
+            authorise(caller, f"{resource.type}.read", resource=str(found.uuid))
+            return found
 
     async def job(self, uuid: str, caller: Caller, wait: float = 0.0) -> Job:
         """The job, once it ended or after ``wait`` seconds."""
@@ -224,17 +236,17 @@ class Gateway:
             fields[name] = await self._uuid(resource, fields[name], caller)
 
     async def _uuid(self, resource: Resource, key: str, caller: Caller) -> str:
-        if UUID.fullmatch(key):
-            return key
-        if UUID.fullmatch(key.lower()):
-            return key.lower()
-        if resource.unique_name and len(key) <= NAME_LENGTH:
-            listing = Listing(conditions=(f"name={key}",), limit=1, fields=("uuid", "name"))
-            page = await self.db.read(lambda tx: self._page(tx, resource, listing, caller))
-            for item in _items(page):
-                if item.get("name") == key:
-                    return str(item["uuid"])
-        raise NOT_FOUND.error(f"there is no {resource.type} {key[:80]!r}", resource=key[:80])
+        lower = key.lower()
+        return lower if UUID.fullmatch(lower) else str((await self._find(resource, key, caller)).uuid)
+
+    async def _find(self, resource: Resource, key: str, caller: Caller) -> Any:
+        lower = key.lower()
+        key = lower if UUID.fullmatch(lower) else key
+        if resource.type == JOB.type:
+            return await self.jobs.get(key, caller)
+        if len(key) > NAME_LENGTH:
+            raise NOT_FOUND.error(f"there is no {resource.type} {key[:80]!r}", resource=key[:80])
+        return await self.db.read(lambda tx: self.query.get(tx, resource, key, caller=caller))
 
     def _page(self, tx: Any, resource: Resource, listing: Listing, caller: Caller) -> Any:
         return self.query.page(
@@ -263,18 +275,8 @@ class Gateway:
                 f"the {resource.type} changed since it was read; read it again", resource=uuid
             )
 
-    @asynccontextmanager
-    async def _deadline(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(self.limits.call_seconds):
-                yield
-        except TimeoutError:
-            raise TIMEOUT.error(f"no answer within {self.limits.call_seconds:g} s") from None
-
-
-def _items(page: Any) -> list[dict[str, Any]]:
-    items = page["items"] if isinstance(page, dict) else page.items
-    return [msgspec.to_builtins(item) for item in items]
+    def _deadline(self) -> asyncio.Timeout:
+        return asyncio.timeout(self.limits.call_seconds)
 
 
 def etag(inventory: Any) -> str | None:

@@ -59,7 +59,7 @@ class Request:
         """The path, split before it is unquoted, so that a name may hold a slash. Raises api.bad-text."""
         raw = self.scope.get("raw_path") or self.path.encode()
         try:
-            segments = [unquote(s, errors="strict") for s in raw.decode("ascii").strip("/").split("/")]
+            segments = [unquote(s, errors="strict") for s in raw.decode("ascii").removeprefix("/").split("/")]
         except UnicodeDecodeError:
             raise BAD_TEXT.error("the path is not UTF-8 with percent-encoding") from None
         if any("\0" in s for s in segments):

@@ -23,6 +23,9 @@ class _Twice(dict[str, Any]):
     key = ""
 
 
+CONTAINERS = frozenset({dict, list, _Twice})
+
+
 class _Refused(ValueError):
     """A number that Python's parser takes and JSON does not."""
 
@@ -104,24 +107,29 @@ def _walk(root: Any) -> None:
     stack: list[tuple[Any, Place, int]] = [(root, None, 1)]
     while stack:
         value, place, depth = stack.pop()
-        if isinstance(value, str):
-            _check_text(value, place)
-            continue
         if depth > MAX_DEPTH:
             raise _too_deep()
         if isinstance(value, dict):
-            for key in value:
-                _check_text(key, place)
-            if isinstance(value, _Twice):
-                at, key = _name(place), value.key[:LONGEST]
-                raise DUPLICATE_KEY.error(f"{at} has the key {key!r} twice", place=at, key=key)
-        stack.extend((v, (place, k), depth + 1) for k, v in _items(value) if isinstance(v, str | dict | list))
+            _check_keys(value, place)
+        for key, inner in _items(value):
+            if type(inner) is str:
+                _check_text(inner, (place, key))
+            elif inner and type(inner) in CONTAINERS:
+                stack.append((inner, (place, key), depth + 1))
 
 
 def _items(value: Any) -> Iterable[tuple[str | int, Any]]:
     if isinstance(value, dict):
         return value.items()
     return enumerate(value) if isinstance(value, list) else ()
+
+
+def _check_keys(found: dict[str, Any], place: Place) -> None:
+    for key in found:
+        _check_text(key, place)
+    if isinstance(found, _Twice):
+        at, key = _name(place), found.key[:LONGEST]
+        raise DUPLICATE_KEY.error(f"{at} has the key {key!r} twice", place=at, key=key)
 
 
 def _check_text(text: str, place: Place) -> None:

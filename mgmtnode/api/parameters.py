@@ -72,13 +72,13 @@ class Parameters:
 
 def listing(params: Parameters) -> Listing:
     """The parameters of a list; raises api.invalid-parameter or api.unknown-parameter."""
-    fields = params.one("fields")
+    fields = params.one("fields") or ""
     found = Listing(
         conditions=tuple(params.many("q")),
-        sort=params.one("sort"),
+        sort=params.one("sort") or "",
         limit=params.whole("limit", PAGE, 1, PAGE_LIMIT),
-        cursor=params.one("cursor"),
-        fields=tuple(f.strip() for f in fields.split(",")) if fields is not None else None,
+        cursor=params.one("cursor") or "",
+        fields=tuple(f.strip() for f in fields.split(",")) if fields else (),
         count=params.flag("count"),
     )
     params.finish()

@@ -93,9 +93,10 @@ class Rest:
     def _list(self, resource: Resource) -> Endpoint:
         async def endpoint(request: Request) -> Reply:
             caller = await self._gateway.authenticate(bearer(request.headers.get("authorization")))
-            return Reply(
-                await self._gateway.page(resource, listing(Parameters(request.scope["query_string"])), caller)
-            )
+            wanted = listing(Parameters(request.scope["query_string"]))
+            page = await self._gateway.page(resource, wanted, caller)
+            body = {"items": page.items, "next_cursor": page.next_cursor}
+            return Reply(body | {"total": page.total} if wanted.count else body)
 
         return endpoint
 

@@ -200,6 +200,7 @@ class Listener(AmqpLink):
             expires=QUEUE_EXPIRES,
             message_ttl=MESSAGE_TTL,
             max_length=QUEUE_LENGTH,
+            queue_arguments={"x-queue-type": "classic"},  # also where the virtual host's default is quorum
             # The newest connection wins: one whose loss the broker has not noticed yet gets nothing more.
             consumer_arguments={"x-priority": min(self.sessions, 1000)},
         )

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from mgmtnode.bus.calls import Calls
-from mgmtnode.bus.context import EMPTY, CallContext, current
-from mgmtnode.bus.dispatch import Dispatcher, LevelOf
+from mgmtnode.bus.context import CallContext, current
+from mgmtnode.bus.dispatch import Dispatcher
 from mgmtnode.bus.envelope import Envelope, HintBody, Kind, encode, unpack
 from mgmtnode.bus.inbox import MAX_HOPS, Inbox
 from mgmtnode.bus.message import Event, Message, type_name
@@ -23,7 +23,7 @@ from mgmtnode.bus.transport import Transport
 from mgmtnode.errors import OVERLOADED, TIMEOUT, UNAVAILABLE, ApiError
 from mgmtnode.ports import Clock, Rng
 from mgmtnode.ring.slots import Slots, slot_of
-from mgmtnode.tasks.serial import SerialQueues
+from mgmtnode.tasks.serial import Level, SerialQueues
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Bus:
             invoke=self._dispatcher.invoke,
         )
         self._hinted: Hinted | None = None
-        self._sends: set[asyncio.Task[None]] = set()
+        self._sends: dict[asyncio.Task[None], None] = {}  # in order, so that a simulation can repeat it
         slots.on_change(self._calls.slots_changed)
 
     # Who listens.
@@ -85,7 +85,7 @@ class Bus:
         fn: Callable[[M], Awaitable[Any]],
         *,
         serial: str = "",
-        level: LevelOf = 1,
+        level: Level = 1,
     ) -> None:
         """``fn`` answers messages of this type. ``serial`` is a template over its fields; at most ``level``
         (a number, or asked with each message) with one key run at once. Raises ValueError for a second
@@ -164,8 +164,8 @@ class Bus:
         # Nobody waits for it, so it has neither the sender's deadline nor the keys its callers hold.
         own = CallContext(None, (), context.trace, context.work)
         task = asyncio.get_running_loop().create_task(self._run_sent(msg, own))
-        self._sends.add(task)
-        task.add_done_callback(self._sends.discard)
+        self._sends[task] = None
+        task.add_done_callback(self._sends.pop)
 
     async def _run_sent(self, msg: Message[Any], context: CallContext) -> None:
         deadline = self._clock.monotonic() + self._router.kind(type(msg)).timeout
@@ -296,7 +296,6 @@ class Bus:
     async def drain(self, timeout: float) -> bool:
         """Waits until no handler runs and no call waits, at most ``timeout`` seconds; whether it came to
         that."""
-        current.set(EMPTY)
         try:
             async with asyncio.timeout(timeout):
                 while self._inbox or self._sends or self._dispatcher.snapshot():

@@ -14,23 +14,19 @@ from mgmtnode.bus.context import CallContext, current
 from mgmtnode.bus.message import Message, type_name
 from mgmtnode.errors import INTERNAL, NO_HANDLER, REENTRY, TIMEOUT, ApiError, from_exception
 from mgmtnode.ports import Clock
-from mgmtnode.tasks.serial import SerialQueues
+from mgmtnode.tasks.serial import Level, SerialQueues
 
 log = logging.getLogger(__name__)
 
 HandlerFunction = Callable[[Any], Awaitable[Any]]
-LevelOf = int | Callable[[Any], int]
 
 
 class Handler:
     __slots__ = ("fn", "key", "level", "name")
 
-    def __init__(self, cls: type[Message[Any]], fn: HandlerFunction, serial: str, level: LevelOf) -> None:
+    def __init__(self, cls: type[Message[Any]], fn: HandlerFunction, serial: str, level: Level) -> None:
         self.name, self.fn, self.level = type_name(cls), fn, level
         self.key = serial_key(cls, serial) if serial else None
-
-    def level_for(self, msg: Message[Any]) -> int:
-        return self.level if isinstance(self.level, int) else self.level(msg)
 
 
 class Running:
@@ -62,7 +58,7 @@ class Dispatcher:
         self._idle: list[asyncio.Future[None]] = []
 
     def register(
-        self, cls: type[Message[Any]], fn: HandlerFunction, serial: str = "", level: LevelOf = 1
+        self, cls: type[Message[Any]], fn: HandlerFunction, serial: str = "", level: Level = 1
     ) -> None:
         """Raises ValueError for a second handler, or a ``serial`` that names no field of the message."""
         if cls in self._handlers:
@@ -106,7 +102,7 @@ class Dispatcher:
             if not running.key:
                 return await handler.fn(msg)
             running.waiting = True
-            async with self._queues.hold(running.key, handler.level_for(msg)):
+            async with self._queues.hold(running.key, handler.level):
                 running.waiting = False
                 return await handler.fn(msg)
         except asyncio.CancelledError as exc:

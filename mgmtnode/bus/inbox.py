@@ -70,7 +70,7 @@ class Inbox:
         self._dispatcher, self._address = dispatcher, address
         self._kinds: dict[str, MessageKind] = {}
         self._answered = Answered()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}
         self.counts: Counter[str] = Counter()
 
     def register(self, cls: type[Message[Any]]) -> None:
@@ -87,8 +87,8 @@ class Inbox:
         else:
             # The task begins without a call context: it is that of the caller, on another node.
             task = asyncio.get_running_loop().create_task(self._serve(envelope), context=Context())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks[task] = None
+            task.add_done_callback(self._tasks.pop)
 
     def _repeat(self, envelope: Envelope) -> None:
         self.counts["duplicates"] += 1

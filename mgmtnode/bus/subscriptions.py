@@ -31,7 +31,7 @@ class Subscription:
         self.name = f"{getattr(fn, '__qualname__', fn)} on {event_type.__name__}"
         self.waiting = self.lost = self.failed = 0
         self._queues: dict[str, deque[Event]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}
 
     def hear(self, event: Event) -> None:
         if self.waiting >= MAX_WAITING:
@@ -48,8 +48,8 @@ class Subscription:
         task = asyncio.get_running_loop().create_task(
             self._tell(event.resource_uuid, queue), context=Context()
         )
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
 
     async def _tell(self, resource: str, queue: deque[Event]) -> None:
         try:

@@ -48,9 +48,8 @@ def check(config_file: Path | None) -> None:
     """Check the file and the environment; exits with 78 and says where the first fault is."""
     properties, manifests = read_all(config_file)
     given = sum(properties.source(p) != "default" for p in properties.declared)
-    click.echo(
-        f"{properties.file}: right; {given} of {len(properties.declared)} settings given, {len(manifests)} services"
-    )
+    total = len(properties.declared)
+    click.echo(f"{properties.file}: right; {given} of {total} settings given, {len(manifests)} services")
 
 
 def _text(value: Any) -> str:

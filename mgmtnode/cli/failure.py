@@ -1,4 +1,5 @@
-"""From an exception to one line on standard error and an exit code (those of ``sysexits.h``, where it has one)."""
+"""From an exception to one line on standard error and an exit code (those of ``sysexits.h``, where it has
+one)."""
 
 from __future__ import annotations
 
@@ -29,6 +30,7 @@ def report(exc: BaseException) -> int:
 
 def _told(exc: BaseException) -> tuple[int, str]:
     from mgmtnode.config.file import ConfigFileError
+    from mgmtnode.db.lock import DirectoryTaken
     from mgmtnode.errors import ApiError, DeclarationError
     from mgmtnode.loader import LoadError
 
@@ -40,6 +42,6 @@ def _told(exc: BaseException) -> tuple[int, str]:
         return exc.exit_code, exc.message
     if isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE:
         return FAILED, f"{exc.strerror or exc}; another program listens there: choose another api.port"
-    if isinstance(exc, OSError | TimeoutError):
+    if isinstance(exc, OSError | TimeoutError | DirectoryTaken):
         return FAILED, str(exc) or type(exc).__name__
     return FAILED, f"{type(exc).__name__}: {exc}; run 'mgmtnode --traceback …' to see where it comes from"

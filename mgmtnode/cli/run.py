@@ -13,9 +13,9 @@ from mgmtnode.cli.settings import config_option, read_properties
 
 if TYPE_CHECKING:
     from mgmtnode.config.file import Properties
-    from mgmtnode.node import DevOptions
+    from mgmtnode.node import ManagementNode, Ready
 
-DEV_DIRECTORY = Path("~/.mgmtnode/dev")
+DEV_DIRECTORY = Path("data")  # where mnctl looks for the token
 
 
 @click.command()
@@ -23,14 +23,17 @@ DEV_DIRECTORY = Path("~/.mgmtnode/dev")
 def run(config_file: Path | None) -> int:
     """Run a management node until it is told to stop (SIGTERM or Ctrl-C: it drains first).
 
-    Exit codes: 0 stopped, 1 failed, 75 try again later (database or broker away, or evicted), 78 bad configuration.
+    Exit codes: 0 stopped, 1 failed, 75 try again later (database or broker away, or evicted), 78 bad
+    configuration.
     """
-    return _serve(read_properties(config_file), None)
+    return _serve(read_properties(config_file), _say_ready)
 
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+@click.option(
+    "--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one."
+)
 @click.option(
     "--data-dir",
     default=DEV_DIRECTORY,
@@ -39,7 +42,9 @@ def run(config_file: Path | None) -> int:
     help="Where the database is kept from one run to the next.",
 )
 @click.option("--hosts", default=10, show_default=True, type=click.IntRange(0, 1000), help="Simulated hosts.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Overrides log.level.")
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Overrides log.level."
+)
 def dev(host: str, port: int, data_dir: Path, hosts: int, log_level: str | None) -> int:
     """Run one node with SQLite, an in-memory bus and simulated hosts. Not for production.
 
@@ -47,7 +52,6 @@ def dev(host: str, port: int, data_dir: Path, hosts: int, log_level: str | None)
     """
     from mgmtnode.config import core_properties as core
     from mgmtnode.config.file import Properties
-    from mgmtnode.node import DevOptions
 
     properties = Properties.load(None, os.environ)
     properties.override(core.API_HOST, host, "--host")
@@ -55,10 +59,35 @@ def dev(host: str, port: int, data_dir: Path, hosts: int, log_level: str | None)
     properties.override(core.DATA_DIR, str(data_dir), "--data-dir")
     if log_level:
         properties.override(core.LOG_LEVEL, log_level, "--log-level")
-    return _serve(properties, DevOptions(hosts=hosts))
+    return _serve(properties, lambda node: _welcome(node, hosts, host))
 
 
-def _serve(properties: Properties, options: DevOptions | None) -> int:
+async def _welcome(node: ManagementNode, hosts: int, host: str) -> None:
+    """Makes the development cloud, on the first start, and tells the operator how to use it."""
+    from mgmtnode.cli.seed import Seed
+
+    await Seed(hosts)(node)
+    url, token = f"http://{_reachable(host)}:{node.api.port}", node.data_dir / "admin-token"
+    lines = (
+        f"API      {url}/v1  (documents: {url}/docs)",
+        f"token    {token}",
+        f"try      MGMTNODE_TOKEN_FILE={token} mnctl --url {url} zone list",
+        "A development node: one process, simulated hosts, nothing for production. Ctrl-C stops it.",
+    )
+    click.echo("\n".join(lines), err=True)
+    await _say_ready(node)
+
+
+async def _say_ready(node: ManagementNode) -> None:
+    """One line on standard output, for people and for scripts that wait for it."""
+    click.echo(f"ready http://{_reachable(node.host)}:{node.api.port}")
+
+
+def _reachable(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+
+
+def _serve(properties: Properties, ready: Ready) -> int:
     from mgmtnode.node import serve
 
-    return asyncio.run(serve(properties, dev=options))
+    return asyncio.run(serve(properties, ready))

@@ -1,4 +1,5 @@
-"""What ``mgmtnode dev`` starts with: one zone of simulated hosts, offerings, a network, and a token to use them."""
+"""What ``mgmtnode dev`` starts with: one zone of simulated hosts, offerings, a network, and a token to
+use them."""
 
 from __future__ import annotations
 
@@ -61,8 +62,6 @@ class Seed:
     def _first(self, node: ManagementNode) -> Iterator[tuple[str, ApiJob[Any]]]:
         """What comes before the hosts, in order; each may name what was made before it."""
         from mgmtnode.contracts.cluster import CreateCluster
-        from mgmtnode.contracts.network import CreateIpRange, CreateL3Network
-        from mgmtnode.contracts.offering import CreateInstanceOffering
         from mgmtnode.contracts.zone import CreateZone
 
         loaded = set(node.parts.context.manifests)
@@ -70,11 +69,19 @@ class Seed:
         if {"cluster", "simulator"} <= loaded:
             yield "cluster", CreateCluster(name="dev", zone_uuid=self.made["zone"], hypervisor="simulator")
         if "offering" in loaded:
+            from mgmtnode.contracts.offering import CreateInstanceOffering
+
             for name, cpu, memory in OFFERINGS:
                 yield f"offering {name}", CreateInstanceOffering(name=name, cpu=cpu, memory=memory)
         if "network" in loaded:
+            from mgmtnode.contracts.ip_range import CreateIpRange
+            from mgmtnode.contracts.network import CreateL3Network
+
             yield "network", CreateL3Network(name="dev-net", zone_uuid=self.made["zone"])
-            yield "range", CreateIpRange(name="dev-range", l3_network_uuid=self.made["network"], cidr="10.0.0.0/16")
+            yield (
+                "range",
+                CreateIpRange(name="dev-range", l3_network_uuid=self.made["network"], cidr="10.0.0.0/16"),
+            )
 
     async def _hosts(self, node: ManagementNode) -> None:
         from mgmtnode.contracts.host import AddHost
@@ -95,7 +102,9 @@ class Seed:
             await self._ended(node, f"host {number}", job)
 
     async def _make(self, node: ManagementNode, key: str, message: ApiJob[Any]) -> Job:
-        return await self._ended(node, key, await node.parts.context.jobs.accept(message, SYSTEM, key=f"dev:{key}"))
+        return await self._ended(
+            node, key, await node.parts.context.jobs.accept(message, SYSTEM, key=f"dev:{key}")
+        )
 
     async def _ended(self, node: ManagementNode, key: str, job: Job) -> Job:
         job = await node.parts.context.jobs.wait(job.uuid, SEED_SECONDS)

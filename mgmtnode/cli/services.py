@@ -79,4 +79,6 @@ def _points(module: ModuleType) -> list[str]:
 
 
 def _implements(extension: Any) -> str:
-    return extension.point.__name__ + (f" as {extension.key}" if extension.key else f", order {extension.order}")
+    return f"{extension.point.__name__}" + (
+        f" as {extension.key}" if extension.key else f", order {extension.order}"
+    )

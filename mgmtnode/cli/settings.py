@@ -1,4 +1,5 @@
-"""What several commands need: the configuration file's option, and the properties and services it leads to."""
+"""What several commands need: the configuration file's option, and the properties and services it leads
+to."""
 
 from __future__ import annotations
 

@@ -36,8 +36,7 @@ class Known(Generic[C]):
     api_keys: C
     quotas: C
     global_configs: C
-    user_tags: C
-    system_tags: C
+    tags: C
     nodes: C
 
 

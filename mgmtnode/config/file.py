@@ -50,7 +50,7 @@ class Properties:
     def load(cls, path: Path | str | None, environ: Mapping[str, str]) -> Properties:
         """Reads ``path`` (None: no file, only the environment). Raises ConfigFileError."""
         if path is None:
-            return cls(environ=environ)
+            return cls(file="(no file)", environ=environ)
         try:
             text = Path(path).read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -187,7 +187,7 @@ class Found:
 
 
 def without_secret(value: object) -> str:
-    """A secret in a form that may be shown: of a URL scheme, user, host and path, of anything else nothing."""
+    """What may be shown of a secret: of a URL scheme, user, host and path, of anything else nothing."""
     try:
         parts = urlsplit(str(value))
         if not parts.scheme or not parts.hostname:
@@ -195,7 +195,13 @@ def without_secret(value: object) -> str:
         host = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
     except ValueError:
         return HIDDEN
-    user = f"{parts.username or ''}:{HIDDEN}@" if parts.password else f"{parts.username}@" if parts.username else ""
+    user = (
+        f"{parts.username or ''}:{HIDDEN}@"
+        if parts.password
+        else f"{parts.username}@"
+        if parts.username
+        else ""
+    )
     return f"{parts.scheme}://{user}{host}{parts.path}"
 
 

@@ -19,6 +19,7 @@ class Placement(Data):
     host_uuid: Uuid
     cluster_uuid: Uuid
     zone_uuid: Uuid
+    hypervisor: str
 
 
 class Candidate(Data):
@@ -27,6 +28,7 @@ class Candidate(Data):
     host_uuid: Uuid
     cluster_uuid: Uuid
     zone_uuid: Uuid
+    hypervisor: str
     cpu_free: int
     memory_free: int
     vms: int
@@ -96,7 +98,9 @@ class HostCapacity(Data):
 
 
 class GetCapacity(ApiCall[HostCapacity], frozen=True, kw_only=True):
-    api: ClassVar[Api] = Api("capacity.read", "GET", "/capacity", "Free CPU and memory, by zone, cluster or host", admin=True)
+    api: ClassVar[Api] = Api(
+        "capacity.read", "GET", "/capacity", "Free CPU and memory, by zone, cluster or host", admin=True
+    )
 
     zone_uuid: Annotated[Uuid, Ref("zone")] | None = None
     cluster_uuid: Annotated[Uuid, Ref("cluster")] | None = None
@@ -120,4 +124,6 @@ class HostFilter(Protocol):
 
 
 NO_HOST = ErrorCode("allocator.no-host", Category.NO_CAPACITY, "no host can take the VM")
-STRATEGY_UNKNOWN = ErrorCode("allocator.strategy-unknown", Category.INVALID, "there is no such allocator strategy")
+STRATEGY_UNKNOWN = ErrorCode(
+    "allocator.strategy-unknown", Category.INVALID, "there is no such allocator strategy"
+)

@@ -76,7 +76,9 @@ class AddHost(CreateJob[Host], frozen=True, kw_only=True):
 
 
 class UpdateHost(UpdateJob[Host], frozen=True, kw_only=True):
-    api: ClassVar[Api] = Api("host.update", "PATCH", "/hosts/{uuid}", "Change name, description or address", admin=True)
+    api: ClassVar[Api] = Api(
+        "host.update", "PATCH", "/hosts/{uuid}", "Change name, description or address", admin=True
+    )
     resource_type: ClassVar[str] = "host"
 
     name: Name | UnsetType = UNSET
@@ -85,19 +87,25 @@ class UpdateHost(UpdateJob[Host], frozen=True, kw_only=True):
 
 
 class DeleteHost(DeleteJob, frozen=True, kw_only=True):
-    api: ClassVar[Api] = Api("host.delete", "DELETE", "/hosts/{uuid}", "Remove a host; its VMs are stopped", admin=True)
+    api: ClassVar[Api] = Api(
+        "host.delete", "DELETE", "/hosts/{uuid}", "Remove a host; its VMs are stopped", admin=True
+    )
     resource_type: ClassVar[str] = "host"
 
 
 class EnableHost(ActionJob[Host], frozen=True, kw_only=True):
     """Allows placement; a host in maintenance is reconnected first."""
 
-    api: ClassVar[Api] = Api("host.enable", "POST", "/hosts/{uuid}/actions/enable", "Allow placement", admin=True)
+    api: ClassVar[Api] = Api(
+        "host.enable", "POST", "/hosts/{uuid}/actions/enable", "Allow placement", admin=True
+    )
     resource_type: ClassVar[str] = "host"
 
 
 class DisableHost(ActionJob[Host], frozen=True, kw_only=True):
-    api: ClassVar[Api] = Api("host.disable", "POST", "/hosts/{uuid}/actions/disable", "Refuse placement", admin=True)
+    api: ClassVar[Api] = Api(
+        "host.disable", "POST", "/hosts/{uuid}/actions/disable", "Refuse placement", admin=True
+    )
     resource_type: ClassVar[str] = "host"
 
 
@@ -111,7 +119,9 @@ class MaintainHost(ActionJob[Host], frozen=True, kw_only=True):
 
 
 class ReconnectHost(ActionJob[Host], frozen=True, kw_only=True):
-    api: ClassVar[Api] = Api("host.reconnect", "POST", "/hosts/{uuid}/actions/reconnect", "Connect again", admin=True)
+    api: ClassVar[Api] = Api(
+        "host.reconnect", "POST", "/hosts/{uuid}/actions/reconnect", "Connect again", admin=True
+    )
     resource_type: ClassVar[str] = "host"
 
 
@@ -133,7 +143,9 @@ CLEANUP_DEBT = Resource("cleanup_debt", "cleanup-debts", CleanupDebt, backed=Fal
 class SettleDebt(ApiJob[Nothing], frozen=True, kw_only=True):
     """Has the host remove what is left of ``resource_uuid``, in turn with the other jobs of that resource."""
 
-    api: ClassVar[Api] = Api("cleanup_debt.settle", "POST", "", "Remove what an undo left on a host", admin=True)
+    api: ClassVar[Api] = Api(
+        "cleanup_debt.settle", "POST", "", "Remove what an undo left on a host", admin=True
+    )
     target: ClassVar[str] = "resource_uuid"
     internal: ClassVar[bool] = True
 
@@ -201,9 +213,13 @@ class HostVmsReported(Protocol):
 
 HOST_NOT_CONNECTED = ErrorCode("host.not-connected", Category.UNAVAILABLE, "the host is not connected")
 HOST_BAD_STATE = ErrorCode("host.bad-state", Category.STATE, "the host's state does not allow this")
-HOST_ADDRESS_TAKEN = ErrorCode("host.address-taken", Category.EXISTS, "a host with this management address exists")
+HOST_ADDRESS_TAKEN = ErrorCode(
+    "host.address-taken", Category.EXISTS, "a host with this management address exists"
+)
 HOST_WRONG_HYPERVISOR = ErrorCode(
     "host.wrong-hypervisor", Category.INVALID, "the hypervisor is not the one of the cluster"
 )
-HOST_BAD_PARAMETERS = ErrorCode("host.bad-parameters", Category.INVALID, "the parameters do not fit the hypervisor")
+HOST_BAD_PARAMETERS = ErrorCode(
+    "host.bad-parameters", Category.INVALID, "the parameters do not fit the hypervisor"
+)
 HOST_FOREIGN = ErrorCode("host.foreign", Category.STATE, "the host belongs to another installation")

@@ -38,7 +38,7 @@ ActionGlob = Annotated[
 ResourceGlob = Annotated[str, Meta(pattern="^[0-9a-f*?-]{1,36}$", description="A resource's uuid, or *")]
 
 
-class PolicyStatement(Data):
+class PolicyStatement(Data, kw_only=True):
     """Allows or denies actions on resources. Any matching Deny wins; what nothing allows is denied."""
 
     effect: Effect

@@ -9,7 +9,7 @@ from mgmtnode.errors import Category, ErrorCode
 from mgmtnode.schema import Data, Ref, Uuid
 
 
-class Ownership(Data):
+class Ownership(Data, kw_only=True):
     """``shared_with`` lists accounts; ``public``: every account may use it."""
 
     uuid: Uuid

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Protocol
 
+import msgspec
 from msgspec import Meta
 
 from mgmtnode.bus.message import Api, ApiCall, Event, InTx, Nothing, UpdateJob
@@ -39,14 +40,14 @@ class UpdateQuota(UpdateJob[Quota], frozen=True, kw_only=True):
     value: Limit | UnsetType | None = UNSET
 
 
-class QuotaUsage(Data):
+class QuotaUsage(Data, kw_only=True):
     name: str
     used: int
     value: int
     unit: str
 
 
-class AccountUsage(Data):
+class AccountUsage(Data, kw_only=True):
     account_uuid: Uuid
     items: list[QuotaUsage]
 
@@ -64,7 +65,7 @@ class QuotaChanged(Event, frozen=True, kw_only=True):
     quota: Quota
 
 
-class QuotaDefinition(Data):
+class QuotaDefinition(Data, kw_only=True):
     """One countable thing: ``vm.num``, ``vm.memory``. ``default`` is the limit of who has no own."""
 
     name: str
@@ -93,7 +94,7 @@ class ReleaseQuota(InTx[Nothing], frozen=True, kw_only=True):
     """Gives back what ``resource_uuid`` counts for: all of it, or the named ones. Nothing held is success."""
 
     resource_uuid: Uuid
-    names: list[str] = []
+    names: list[str] = msgspec.field(default_factory=list)
 
 
 QUOTA_EXCEEDED = ErrorCode("quota.exceeded", Category.NO_CAPACITY, "the account's quota does not allow it")

@@ -67,7 +67,7 @@ class DeleteSession(ApiCall[Nothing], frozen=True, kw_only=True):
     uuid: Uuid
 
 
-class Identity(Data):
+class Identity(Data, kw_only=True):
     """Whom a token stands for. ``session_uuid`` or ``api_key_uuid`` is the token's."""
 
     account_uuid: Uuid
@@ -82,7 +82,7 @@ class GetIdentity(ApiCall[Identity], frozen=True, kw_only=True):
     api: ClassVar[Api] = Api("session.whoami", "GET", "/whoami", "Whom the token stands for")
 
 
-class CreatedApiKey(Data):
+class CreatedApiKey(Data, kw_only=True):
     """The only place where the token is shown."""
 
     api_key: ApiKey

@@ -25,6 +25,11 @@ UuidText = String(36).with_variant(postgresql.UUID(as_uuid=False), "postgresql")
 BigInt = BigInteger().with_variant(BigInteger(), "sqlite")
 
 
+def words(length: int | None = None) -> TypeEngine[str]:
+    """Text that people search and sort by: in the order of its characters' code points, on both databases."""
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
+
+
 class UtcTime(TypeDecorator[datetime]):
     """A moment in UTC. SQLite keeps it as text of fixed width, so that its order is the order of time."""
 
@@ -69,7 +74,9 @@ class JsonOf(TypeDecorator[Any]):
         return object
 
 
-def ref(name: str, type_: str, *, as_: str = "", back: str = "", nullable: bool = False, index: bool = True) -> Column[Any]:
+def ref(
+    name: str, type_: str, *, as_: str = "", back: str = "", nullable: bool = False, index: bool = True
+) -> Column[Any]:
     """A column with the uuid of another resource: ``ref("cluster_uuid", "cluster", as_="cluster", back="hosts")``.
 
     ``as_`` is how queries reach the resource from here (default: the column's name without ``_uuid``), ``back``
@@ -87,7 +94,13 @@ def ref(name: str, type_: str, *, as_: str = "", back: str = "", nullable: bool 
 
 
 def resource_table(type_: str, *columns: Any) -> Table:
-    """The table of a resource type: named after it, its primary key shared with the core table ``resource``."""
+    """The table of a resource type: named after it, its primary key shared with the core table ``resource``.
+
+    Its texts sort as ``words`` do.
+    """
+    for column in columns:
+        if isinstance(column, Column) and type(column.type) is String and column.type is not UuidText:
+            column.type = words(column.type.length)
     return Table(
         type_,
         metadata,

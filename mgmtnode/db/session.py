@@ -61,7 +61,7 @@ class Tx:
         assert self.work is not None, "not inside a job"
         return self.work
 
-    def execute(self, statement: Executable, params: Any = None) -> CursorResult[Any]:
+    def execute(self, statement: Executable, params: Any = None) -> CursorResult[*tuple[Any, ...]]:
         return self.connection.execute(statement, params)
 
     def call(self, msg: InTx[R]) -> R:
@@ -163,5 +163,7 @@ def convert(exc: DBAPIError) -> ApiError | DBAPIError:
         return CONFLICT.error("the change collides with another one")
     unreachable = exc.connection_invalidated or isinstance(exc, InterfaceError | OperationalError)
     if unreachable:
-        return DATABASE_DOWN.error(f"the database did not do it: {text.splitlines()[0][:200]}", retry_after=1.0)
+        return DATABASE_DOWN.error(
+            f"the database did not do it: {text.splitlines()[0][:200]}", retry_after=1.0
+        )
     return exc

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import (
-    DDL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -22,10 +21,11 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     event,
+    func,
     text,
 )
 
-from mgmtnode.db.base import JsonOf, UtcTime, UuidText, metadata
+from mgmtnode.db.base import JsonOf, UtcTime, UuidText, metadata, words
 from mgmtnode.errors import Problem
 from mgmtnode.jobs.job import StepRecord
 
@@ -38,17 +38,19 @@ resource = Table(
     metadata,
     Column("uuid", UuidText, primary_key=True),
     Column("type", String(64), nullable=False),
-    Column("name", String(255), nullable=False),
-    Column("unique_name", String(255)),
-    Column("description", Text, nullable=False, server_default=""),
-    Column("account_uuid", UuidText, nullable=False, index=True),
+    Column("name", words(255), nullable=False),
+    Column("unique_name", words(255)),
+    Column("description", words(), nullable=False, server_default=""),
+    Column("account_uuid", UuidText, nullable=False),
     Column("revision", BigInteger, nullable=False, server_default="0"),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
     UniqueConstraint("type", "unique_name"),
     Index(None, "type", "created_at", "uuid"),
     Index(None, "type", "name", "uuid"),
+    Index(None, "account_uuid", "type", "uuid"),
 )
+Index("ix_resource_type_lower_name", resource.c.type, func.lower(resource.c.name), resource.c.uuid)
 
 share = Table(
     "share",
@@ -65,7 +67,7 @@ tag = Table(
     Column("resource_uuid", UuidText, ForeignKey("resource.uuid", ondelete="CASCADE"), nullable=False),
     Column("resource_type", String(64), nullable=False),
     Column("kind", String(8), nullable=False, comment="system or user"),
-    Column("text", String(1024), nullable=False),
+    Column("text", words(1024), nullable=False),
     Column("inherent", Boolean, nullable=False, default=False),
     Column("created_at", UtcTime, nullable=False),
     UniqueConstraint("resource_uuid", "kind", "text"),
@@ -91,8 +93,20 @@ job = Table(
     Column("state", String(16), nullable=False),
     Column("owner_node", String(128)),
     Column("fence", BigInteger, nullable=False, server_default="0"),
-    Column("origin", String(64), nullable=False, server_default="", comment="type where a cascading deletion began"),
-    Column("step_no", Integer, nullable=False, server_default="0", comment="first step that is not journalled as done"),
+    Column(
+        "origin",
+        String(64),
+        nullable=False,
+        server_default="",
+        comment="type where a cascading deletion began",
+    ),
+    Column(
+        "step_no",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="first step that is not journalled as done",
+    ),
     Column("step", String(64), comment="name of the step last journalled"),
     Column("steps", JsonOf(list[StepRecord]), comment="what each step did, as of the last commit"),
     Column("progress", Integer, nullable=False, server_default="0", comment="percent"),
@@ -124,10 +138,17 @@ claim = Table(
 pool = Table(
     "pool",
     metadata,
-    Column("resource_uuid", UuidText, primary_key=True, comment="whose pool: a host, an account, an IP range"),
+    Column(
+        "resource_uuid", UuidText, primary_key=True, comment="whose pool: a host, an account, an IP range"
+    ),
     Column("kind", String(64), primary_key=True),
     Column("total", BigInteger, nullable=False, comment="never below used"),
-    Column("target", BigInteger, nullable=False, comment="the limit for new reservations; a shrunk pool drains to it"),
+    Column(
+        "target",
+        BigInteger,
+        nullable=False,
+        comment="the limit for new reservations; a shrunk pool drains to it",
+    ),
     Column("used", BigInteger, nullable=False, server_default="0"),
     CheckConstraint("used <= total", name="within"),
     CheckConstraint("used >= 0", name="positive"),
@@ -171,7 +192,12 @@ event_log = Table(
     "event",
     metadata,
     Column("seq", Identity, primary_key=True, autoincrement=True),
-    Column("xid", BigInteger, nullable=False, comment="writing transaction; readers stay below the oldest open one"),
+    Column(
+        "xid",
+        BigInteger,
+        nullable=False,
+        comment="writing transaction; readers stay below the oldest open one",
+    ),
     Column("resource_uuid", UuidText, nullable=False),
     Column("revision", BigInteger, nullable=False),
     Column("resource_type", String(64), nullable=False),
@@ -262,7 +288,7 @@ TERMINAL_GUARD: dict[str, list[str]] = {
 
 def _guard(target: Table, connection: Any, **_: Any) -> None:
     for statement in TERMINAL_GUARD[connection.dialect.name]:
-        connection.execute(DDL(statement.replace("%", "%%")))
+        connection.exec_driver_sql(statement)
 
 
 event.listen(job, "after_create", _guard)

@@ -22,7 +22,12 @@ from mgmtnode.service import Service
 from mgmtnode.workflow.flow import AnyFlow
 
 JOB_DEADLINE = GlobalConfig(
-    "job.deadline", 1800, "A job that has not ended by then is rolled back", unit="seconds", low=1, high=604800
+    "job.deadline",
+    1800,
+    "A job that has not ended by then is rolled back",
+    unit="seconds",
+    low=1,
+    high=604800,
 )
 JOB_QUEUE = GlobalConfig("job.queue_per_resource", 32, "Open jobs one resource may have", low=1, high=10000)
 
@@ -117,7 +122,9 @@ class Acceptance:
         if not request.spec.message.creates:
             limit = self._queue_limit()
             if self._jobs.waiting(tx, request.resource_uuid) >= limit:
-                raise QUEUE_FULL.error(f"{limit} jobs wait for it already", resource=request.resource_uuid, retry_after=1)
+                raise QUEUE_FULL.error(
+                    f"{limit} jobs wait for it already", resource=request.resource_uuid, retry_after=1
+                )
         for validator in request.spec.validators:
             validator(tx, request.msg, request.caller)
         self.deletion_check(tx, request.spec, request.msg)

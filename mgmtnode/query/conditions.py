@@ -21,11 +21,10 @@ from mgmtnode.db import tables as core
 from mgmtnode.query.grammar import TAGS, Condition
 from mgmtnode.query.graph import Field
 from mgmtnode.query.kinds import BOOLEAN, UUID_KIND
-from mgmtnode.query.scope import Scope, Stop, reach
+from mgmtnode.query.scope import ONE, Scope, Stop, reach
 
 Shape = tuple[tuple[str, ...], str, str, int]
 NEGATED = {"!=": "=", "!~=": "~=", "!?=": "?="}
-ONE: ColumnElement[Any] = literal_column("1")
 
 
 def parameters(index: int, condition: Condition) -> dict[str, Any]:
@@ -101,13 +100,14 @@ class Conditions:
     def _like(
         self, column: ColumnElement[Any], operator: str, values: list[BindParameter[Any]]
     ) -> ColumnElement[bool]:
-        lower = func.lower(column)
+        # SQLite's LIKE ignores the case of ASCII by itself, and so can read an index of the column alone.
+        text = column if self._sqlite else func.lower(column)
         if operator == "!~=":
-            return lower.not_like(values[0], escape="\\")
-        found = lower.like(values[0], escape="\\")
+            return text.not_like(values[0], escape="\\")
+        found = text.like(values[0], escape="\\")
         if self._sqlite and len(values) == 3:
             # PostgreSQL derives the range from the pattern by itself; SQLite does not, for an expression.
-            return found & (lower >= values[1]) & (lower < values[2])
+            return found & (func.lower(column) >= values[1]) & (func.lower(column) < values[2])
         return found
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import Enum
 from itertools import count
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     FromClause,
     Select,
+    and_,
     bindparam,
     exists,
     false,
@@ -23,6 +26,7 @@ from mgmtnode.db.resource import PUBLIC
 from mgmtnode.query.graph import Edge, Field, Graph, Node
 
 ME = "me"
+ONE: ColumnElement[Any] = literal_column("1")
 
 
 class Stop:
@@ -81,12 +85,22 @@ class Stop:
         return before
 
 
+class Sees(Enum):
+    """Whose resources a scope has. At its root, the visible ones can be had in two halves: each has an
+    index."""
+
+    ALL = "all"
+    VISIBLE = "own or shared"
+    OWN = "own"
+    SHARED = "shared"
+
+
 class Scope:
     """A SELECT over the root type and all that is reached from it by forward references, each joined once.
 
-    ``limited``: a caller sees only what is theirs or shared with them, at every stop. ``page`` is the start
-    instead of the root type: its column ``key`` has uuids of the root, which are neither checked again nor
-    lost; ``start`` is what it is part of.
+    Unless it ``sees`` all, a caller finds only what is theirs or shared with them, at every stop. ``page`` is
+    the start instead of the root type: its column ``key`` has uuids of the root, which are neither checked
+    again nor lost; ``start`` is what it is part of.
     """
 
     def __init__(
@@ -94,21 +108,23 @@ class Scope:
         graph: Graph,
         root: Node,
         *,
-        limited: bool,
+        sees: Sees,
         numbers: Iterator[int] | None = None,
         core_first: bool = False,
         page: FromClause | None = None,
         start: FromClause | None = None,
     ) -> None:
-        self.graph, self.limited = graph, limited
+        self.graph = graph
         self.numbers = numbers or count()
         self.where: list[ColumnElement[bool]] = []
+        self._sees = Sees.ALL if sees is Sees.ALL else Sees.VISIBLE
         self._page, self._start = page, page if start is None else start
         link = None if page is None else page.c.key
         self.root = Stop(root, next(self.numbers), link=link, core_first=core_first)
         self._stops: dict[tuple[str, ...], Stop] = {(): self.root}
+        self._shared = sees is Sees.SHARED
         if page is None:
-            self._limit(self.root)
+            self._limit(self.root, sees)
 
     def stop(self, path: tuple[str, ...]) -> Stop:
         """The stop at the end of forward references ``path``."""
@@ -118,12 +134,12 @@ class Scope:
             edge = before.node.edges[path[-1]]
             link = before.own.c[edge.near]
             found = self._stops[path] = Stop(self.graph[edge.target], next(self.numbers), link=link)
-            self._limit(found)
+            self._limit(found, self._sees)
         return found
 
     def inner(self, node: Node) -> Scope:
         """A scope for a subquery over ``node`` with table names of its own."""
-        return Scope(self.graph, node, limited=self.limited, numbers=self.numbers)
+        return Scope(self.graph, node, sees=self._sees, numbers=self.numbers)
 
     def select(self, *columns: Any) -> Select[Any]:
         """The SELECT, to be asked for when all columns it uses have been taken."""
@@ -134,41 +150,48 @@ class Scope:
         return select(*columns).select_from(source).where(*self.where, *self._types())
 
     def _types(self) -> list[ColumnElement[bool]]:
-        """Says the type of each core row: redundant, but the core's indexes begin with it."""
-        stops = (s for s in self._stops.values() if s.uses_core and self._page is None)
+        """Says the type of each core row: redundant where its own table is joined, but the core's indexes
+        begin with it. Not so for what is shared: it is to be looked up one by one, not in an index of the
+        type."""
+        stops = [s for s in self._stops.values() if s.uses_core and self._page is None]
+        if self._shared:
+            stops.remove(self.root)
         return [s.core.c.type == literal_column(f"'{s.node.type}'") for s in stops]
 
-    def _limit(self, stop: Stop) -> None:
-        if self.limited:
-            self.where.append(visible(stop))
+    def _limit(self, stop: Stop, sees: Sees) -> None:
+        if sees is Sees.ALL:
+            return
+        if stop.node.resource.backed:
+            self.where.append(_seen(stop.core, sees))
+            stop.uses_own |= sees is Sees.SHARED
+            return
+        self.where.append(_seen_plain(stop))
 
 
-def visible(stop: Stop) -> ColumnElement[bool]:
-    """Whether the account in the parameter ``me`` sees a resource: its own, or shared with it or
+def _seen(row: FromClause, sees: Sees) -> ColumnElement[bool]:
+    """Whether the account in the parameter ``me`` has the resource, or it is shared with it or with
     everybody."""
-    me: Any = bindparam(ME)
-    if stop.node.resource.backed:
-        return _owned_or_shared(stop.core, me)
+    me: BindParameter[Any] = bindparam(ME)
+    share = core.share.alias()
+    theirs = row.c.account_uuid == me
+    with_me = share.c.account_uuid.in_([me, literal_column(f"'{PUBLIC}'")])
+    if sees is Sees.OWN:
+        return theirs
+    if sees is Sees.SHARED:
+        return and_(row.c.account_uuid != me, row.c.uuid.in_(select(share.c.resource_uuid).where(with_me)))
+    shares: Select[Any] = select(ONE).where(share.c.resource_uuid == row.c.uuid, with_me)
+    return or_(theirs, exists(shares.correlate(row)))
+
+
+def _seen_plain(stop: Stop) -> ColumnElement[bool]:
+    """Whether a row that is no resource is seen: with the resource its table says it belongs to, or by its
+    account."""
     if carrier := stop.node.table.info.get("visible_with"):
         row = core.resource.alias()
-        found = select(literal_column("1")).select_from(row).where(row.c.uuid == stop.own.c[carrier])
-        return exists(found.where(_owned_or_shared(row, me)).correlate(stop.own))
+        seen: Select[Any] = select(ONE).where(row.c.uuid == stop.own.c[carrier], _seen(row, Sees.VISIBLE))
+        return exists(seen.correlate(stop.own))
     account = stop.node.table.c.get("account_uuid")
-    return false() if account is None else stop.own.c.account_uuid == me
-
-
-def _owned_or_shared(row: Alias, me: Any) -> ColumnElement[bool]:
-    share = core.share.alias()
-    shared = exists(
-        select(literal_column("1"))
-        .select_from(share)
-        .where(
-            share.c.resource_uuid == row.c.uuid,
-            share.c.account_uuid.in_([me, literal_column(f"'{PUBLIC}'")]),
-        )
-        .correlate(row)
-    )
-    return or_(row.c.account_uuid == me, shared)
+    return false() if account is None else stop.own.c.account_uuid == bindparam(ME)
 
 
 def reach(outer: Stop, edge: Edge, inner: Scope) -> tuple[Select[Any], ColumnElement[Any]]:

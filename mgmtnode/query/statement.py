@@ -6,14 +6,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, FromClause, Subquery, bindparam, func, literal_column, true
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    Subquery,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    true,
+    union_all,
+)
 from sqlalchemy.engine import Dialect
 
 from mgmtnode.query.conditions import Conditions, Shape
-from mgmtnode.query.graph import Graph
+from mgmtnode.query.graph import Graph, Node
 from mgmtnode.query.order import Order, after, ordered
 from mgmtnode.query.rows import Reader, Selection
-from mgmtnode.query.scope import Scope
+from mgmtnode.query.scope import Scope, Sees
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +69,22 @@ class Statement:
 
 def write(graph: Graph, plan: Plan, dialect: Dialect) -> Statement:
     """The statement for ``plan``."""
-    found = _found(graph, plan, dialect)
+    sees = Sees.VISIBLE if plan.limited else Sees.ALL
     if not plan.bounded:
-        keys = [found.root.column(found.root.node.fields[name]) for name, _ in plan.order]
-        return _compiled(found, keys, plan, dialect)
-    page = _page(found, plan, dialect)
+        found = _found(graph, plan, dialect, sees)
+        return _compiled(found, _keys(found, plan), plan, dialect)
+    page = _page(graph, plan, dialect)
     start: FromClause = page
     if plan.count:
         start = _total(graph, plan, dialect).outerjoin(page, true())
-    scope = Scope(graph, found.root.node, limited=plan.limited, page=page, start=start)
+    scope = Scope(graph, graph[plan.type], sees=sees, page=page, start=start)
     return _compiled(scope, [page.c[name] for name in _labels(plan)], plan, dialect)
 
 
-def _found(graph: Graph, plan: Plan, dialect: Dialect) -> Scope:
+def _found(graph: Graph, plan: Plan, dialect: Dialect, sees: Sees) -> Scope:
     """What meets the conditions and comes after the cursor."""
     node = graph[plan.type]
-    core_first = bool(plan.order) and node.fields[plan.order[0][0]].core
-    scope = Scope(graph, node, limited=plan.limited, core_first=core_first)
+    scope = Scope(graph, node, sees=sees, core_first=_core_first(node, plan))
     conditions = Conditions(dialect.name)
     for index, shape in enumerate(plan.conditions):
         conditions.add(scope, index, shape)
@@ -84,14 +96,40 @@ def _found(graph: Graph, plan: Plan, dialect: Dialect) -> Scope:
     return scope
 
 
-def _page(found: Scope, plan: Plan, dialect: Dialect) -> Subquery:
-    """The keys of one page. The rows are read afterwards: a sort then moves keys only, and reads a page of
-    rows."""
-    root = found.root
-    keys = [root.column(root.node.fields[name]) for name, _ in plan.order]
+def _core_first(node: Node, plan: Plan) -> bool:
+    """Whether an index of the core table can give rows in the order of the page."""
+    fields = [*plan.order[:1], *((name, False) for path, name, *_ in plan.conditions if not path)]
+    usable = node.usable()
+    return plan.limited or any(usable[name].core for name, _ in fields if name in usable)
+
+
+def _page(graph: Graph, plan: Plan, dialect: Dialect) -> Subquery:
+    """The keys of one page. The rows are read afterwards: a sort moves keys only, and few rows are read."""
+    node = graph[plan.type]
+    halves = [_keys_found(_found(graph, plan, dialect, half), plan, dialect) for half in _halves(node, plan)]
+    if len(halves) == 1:
+        return halves[0].subquery("page")
+    both = union_all(*(select(half.subquery()) for half in halves)).subquery("both")
+    keys = [both.c[label] for label in _labels(plan)]
+    ends = select(both).order_by(*ordered(keys, node, plan.order, dialect))
+    return ends.limit(bindparam("limit")).subquery("page")
+
+
+def _halves(node: Node, plan: Plan) -> tuple[Sees, ...]:
+    if not plan.limited:
+        return (Sees.ALL,)
+    return (Sees.OWN, Sees.SHARED) if node.resource.backed else (Sees.VISIBLE,)
+
+
+def _keys_found(found: Scope, plan: Plan, dialect: Dialect) -> Select[Any]:
+    keys = _keys(found, plan)
     labelled = [key.label(label) for key, label in zip(keys, _labels(plan), strict=True)]
-    body = found.select(*labelled).order_by(*ordered(keys, root.node, plan.order, dialect))
-    return body.limit(bindparam("limit")).subquery("page")
+    body = found.select(*labelled).order_by(*ordered(keys, found.root.node, plan.order, dialect))
+    return body.limit(bindparam("limit"))
+
+
+def _keys(found: Scope, plan: Plan) -> list[ColumnElement[Any]]:
+    return [found.root.column(found.root.node.fields[name]) for name, _ in plan.order]
 
 
 def _labels(plan: Plan) -> list[str]:
@@ -100,9 +138,13 @@ def _labels(plan: Plan) -> list[str]:
 
 def _total(graph: Graph, plan: Plan, dialect: Dialect) -> Subquery:
     """The number of all that meets the conditions: one row, also where the page itself has none."""
-    scope = _found(graph, replace(plan, after=()), dialect)
-    _ = scope.root.uuid  # the column by which the root's table is taken
-    return scope.select(func.count().label("total")).subquery("counted")
+    counts: list[ColumnElement[Any]] = []
+    for half in _halves(graph[plan.type], plan):
+        scope = _found(graph, replace(plan, after=()), dialect, half)
+        _ = scope.root.uuid  # the column by which the root's table is taken
+        counts.append(scope.select(func.count()).scalar_subquery())
+    total = counts[0] if len(counts) == 1 else counts[0] + counts[1]
+    return select(total.label("total")).subquery("counted")
 
 
 def _compiled(scope: Scope, keys: list[Any], plan: Plan, dialect: Dialect) -> Statement:

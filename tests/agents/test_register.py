@@ -306,7 +306,9 @@ def test_a_second_process_cannot_open_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("inline", [True, False])
-def test_a_write_that_fails_leaves_the_command_unknown_and_is_settled_later(tmp_path: Path, inline: bool) -> None:
+def test_a_write_that_fails_leaves_the_command_unknown_and_is_settled_later(
+    tmp_path: Path, inline: bool
+) -> None:
     async def story(world: World, agent: Agent) -> None:
         gate = world.gates["start"] = asyncio.Event()
         sending = asyncio.create_task(agent.register.command(command((1, 1, 1)), 5))

@@ -19,7 +19,13 @@ from tests.agents.world import BROKEN, Agent, World, command
 
 RESOURCES = ("vm-1", "vm-2")
 ORDERS = [(run, step, attempt) for run in (1, 2, 3) for step in (1, 2) for attempt in (1, 2)]
-POINTS = ("never", "before the effect", "after the effect", "before the commit", "after the commit")
+POINTS = (
+    "never",
+    "before the effect",
+    "after the effect",
+    "before STARTED is kept",
+    "before the outcome is kept",
+)
 
 
 class DyingWorld(World):
@@ -87,7 +93,7 @@ class RegisterMachine(RuleBasedStateMachine):
         resend=st.booleans(),
     )
     def send_and_die(self, resource: str, order: Order, point: str, broken: bool, resend: bool) -> None:
-        """Afterwards only the file knows how far it got: whoever asks first, sender or new owner, learns it."""
+        """Then only the file knows how far it got; whoever asks first, sender or new owner, learns it."""
         fence = max(1, self.fence[resource])
         if self._refusal(resource, fence, order):
             return
@@ -145,7 +151,7 @@ class RegisterMachine(RuleBasedStateMachine):
             return "agent.old"
         return ""
 
-    def _sent(self, resource: str, fence: int, order: Order, broken: bool) -> Answer | str:
+    def _sent(self, resource: str, fence: int, order: Order, broken: bool) -> Any:
         self.world.broken = broken
         return self._attempt(self.agent.register.command(command(order, fence=fence, resource=resource), 1))
 
@@ -165,21 +171,21 @@ class RegisterMachine(RuleBasedStateMachine):
             await asyncio.sleep(0)
         sending.cancel()
         await asyncio.wait({sending})
-        self.agent.file.hand_over = saves  # type: ignore[method-assign]  # what was held never reaches the file
+        self.agent.file.hand_over = saves
 
     def _hold_commits(self, point: str) -> Any:
         real = self.agent.file.hand_over
-        held = {"before the commit": 0, "after the commit": 1}.get(point)
+        held = {"before STARTED is kept": 0, "before the outcome is kept": 1}.get(point)
         count = 0
 
-        def hand_over(sql: str, *args: Any) -> asyncio.Future[None]:
+        def hand_over(sql: str, *args: Any) -> Any:
             nonlocal count
             count += 1
             if held is not None and count > held:
                 return asyncio.get_running_loop().create_future()
             return real(sql, *args)
 
-        self.agent.file.hand_over = hand_over  # type: ignore[method-assign]  # the kill lands between two commits
+        self.agent.file.hand_over = hand_over
         return real
 
     def _learn(self, resource: str, sealed: Sealed) -> None:

@@ -21,6 +21,7 @@ from mgmtnode.bus.message import Api, ApiCall, ApiJob, ApiMessage, CreateJob
 from mgmtnode.contracts import zone
 from mgmtnode.errors import CONFLICT, KEY_REUSED, NOT_FOUND, UNAUTHENTICATED
 from mgmtnode.jobs.job import Caller, Job, JobState, Plan, Statement
+from mgmtnode.query.engine import Page
 from mgmtnode.schema import Data, Inventory, Name, Ref, Resource, Uuid
 from mgmtnode.telemetry.metrics import Metrics
 
@@ -57,7 +58,7 @@ class CreateVm(CreateJob[Vm], frozen=True, kw_only=True):
 
     name: Name
     zone_uuid: Annotated[Uuid, Ref("zone")] | None = None
-    disks: list[Disk] = []
+    disks: list[Disk] = msgspec.field(default_factory=list)
 
 
 class StopVm(ApiJob[Vm], frozen=True, kw_only=True):
@@ -82,7 +83,7 @@ class ListCandidates(ApiCall[list[str]], frozen=True, kw_only=True):
 
     uuid: Uuid
     limit: int = 10
-    hosts: list[str] = []
+    hosts: list[str] = msgspec.field(default_factory=list)
     strict: bool = False
 
 
@@ -185,12 +186,14 @@ class ScriptedQuery:
         for condition in conditions:
             name, _, value = condition.partition("=")
             items = [i for i in items if str(getattr(i, name)) == value]
-        return {"items": items, "next_cursor": None}
+        return Page(items, None, len(items) if options["count"] else None)
 
-    def get(self, tx: Any, resource: Resource, uuid: str, *, caller: Caller | None = None) -> Any:
-        found = self.rows[resource.type].get(uuid)
+    def get(self, tx: Any, resource: Resource, key: str, *, caller: Caller | None = None) -> Any:
+        rows = self.rows[resource.type]
+        named = (row for row in rows.values() if resource.unique_name and row.name == key)
+        found = rows.get(key) or next(named, None)
         if found is None:
-            raise NOT_FOUND.error(f"there is no {resource.type} {uuid}", resource=uuid)
+            raise NOT_FOUND.error(f"there is no {resource.type} {key}", resource=key)
         return found
 
 

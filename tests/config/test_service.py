@@ -82,7 +82,9 @@ def test_an_update_answers_with_the_inventory_and_tells_everybody(
     assert (back.value, back.changed, service.node.config.get(RESERVED)) == ("10", False, 10)
 
 
-def test_what_does_not_fit_is_refused_before_it_is_a_job(db: SqlDatabase, service: ConfigService, rack: str) -> None:
+def test_what_does_not_fit_is_refused_before_it_is_a_job(
+    db: SqlDatabase, service: ConfigService, rack: str
+) -> None:
     bad: list[tuple[Any, Any, str]] = [
         (service.check_update, UpdateGlobalConfig(uuid=RESERVED.uuid, value="x"), "config.invalid-value"),
         (service.check_update, UpdateGlobalConfig(uuid=rack, value=1), "config.unknown"),
@@ -113,7 +115,11 @@ def test_an_override_is_shown_with_its_source_until_it_is_taken_away(
     after = sources()
     reset = ResetResourceConfig(resource_uuid=rack, name="box.reserved")
     left = [write(db, lambda tx: service.reset_override(tx, reset)) for _ in range(2)]
-    assert (before, after, sources()) == ([("10", "global", None)], [("30", "rack", rack)], [("10", "global", None)])
+    assert (before, after, sources()) == (
+        [("10", "global", None)],
+        [("30", "rack", rack)],
+        [("10", "global", None)],
+    )
     assert (done.value, [value.source for value in left]) == ("30", ["global", "global"])
     assert [(type(e), e.resource_uuid, e.value) for e in events(db)] == [
         (ResourceConfigChanged, rack, "30"),

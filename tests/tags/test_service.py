@@ -119,7 +119,10 @@ def test_a_tag_that_is_there_and_a_second_unique_one_are_refused(
     ):
         do(db, job, msg)
         assert refused(db, job, msg) == "tag.exists"
-    assert refused(db, service.create_system, CreateSystemTag(resource_uuid=box, text="hostname::b")) == "tag.exists"
+    assert (
+        refused(db, service.create_system, CreateSystemTag(resource_uuid=box, text="hostname::b"))
+        == "tag.exists"
+    )
 
 
 def test_what_the_declaration_does_not_allow_is_refused(
@@ -145,7 +148,10 @@ def test_tags_of_the_service_and_of_the_operator_stay_when_others_reach_for_them
     do(db, service.create_system, CreateSystemTag(resource_uuid=box, text="pin::3"), SYSTEM)
     found = {t.text: t.uuid for t in db.run(lambda tx: service.node.query.find(tx, TAG))}
     for text, caller in (("os::linux", SYSTEM), ("pin::3", TENANT)):
-        assert refused(db, service.delete, DeleteTag(resource_uuid=box, uuid=found[text]), caller) == "tag.inherent"
+        assert (
+            refused(db, service.delete, DeleteTag(resource_uuid=box, uuid=found[text]), caller)
+            == "tag.inherent"
+        )
         update = UpdateSystemTag(resource_uuid=box, uuid=found[text], text=text + "0")
         assert refused(db, service.update, update, caller) == "tag.inherent"
     do(db, service.delete, DeleteTag(resource_uuid=box, uuid=found["pin::3"]), SYSTEM)

@@ -37,9 +37,8 @@ class QuotaHandlers(Parts):
 
     def quota_definitions(self) -> list[QuotaDefinition]:
         """Of all services of this node."""
-        return [
-            each for source in self.node.extensions.all(QuotaSource) for each in source.quota_definitions()
-        ]
+        sources = self.node.extensions.all(QuotaSource)
+        return [each for source in sources for each in source.quota_definitions()]
 
     @job()
     def update_quota(self, tx: Tx, msg: UpdateQuota) -> Quota:

@@ -49,7 +49,8 @@ class AccountRepository:
         self._query = query
 
     def get(self, tx: Tx, uuid: str) -> Account:
-        return self._query.get(tx, ACCOUNT, uuid)
+        found: Account = self._query.get(tx, ACCOUNT, uuid)
+        return found
 
     def insert(self, tx: Tx, uuid: str, name: str, description: str, kind: AccountType) -> Account:
         """An account owns itself, so that its own tenants see it."""
@@ -128,7 +129,8 @@ class UserRepository:
         self._query = query
 
     def get(self, tx: Tx, uuid: str) -> User:
-        return self._query.get(tx, USER, uuid)
+        found: User = self._query.get(tx, USER, uuid)
+        return found
 
     def insert(self, tx: Tx, uuid: str, name: str, description: str, account_uuid: str) -> User:
         """Raises user.name-taken."""
@@ -176,7 +178,8 @@ class PolicyRepository:
         self._query = query
 
     def get(self, tx: Tx, uuid: str) -> Policy:
-        return self._query.get(tx, POLICY, uuid)
+        found: Policy = self._query.get(tx, POLICY, uuid)
+        return found
 
     def insert(
         self,

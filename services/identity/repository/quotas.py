@@ -38,7 +38,8 @@ class QuotaRepository:
         self._query = query
 
     def get(self, tx: Tx, uuid: str) -> Quota:
-        return self._query.get(tx, QUOTA, uuid)
+        found: Quota = self._query.get(tx, QUOTA, uuid)
+        return found
 
     def ensure(self, tx: Tx, account_uuid: str, definitions: Iterable[QuotaDefinition]) -> None:
         """Makes the account's missing quotas, and moves those that follow the default. Lock the account."""

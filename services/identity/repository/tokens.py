@@ -89,7 +89,8 @@ class ApiKeyRepository:
         self._query = query
 
     def get(self, tx: Tx, uuid: str) -> ApiKey:
-        return self._query.get(tx, API_KEY, uuid)
+        found: ApiKey = self._query.get(tx, API_KEY, uuid)
+        return found
 
     def insert(self, tx: Tx, key: ApiKey, digest: str) -> ApiKey:
         """Stores ``key``; its times are the transaction's."""

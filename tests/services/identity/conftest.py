@@ -12,7 +12,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-import msgspec
 import pytest
 from sqlalchemy import Column, Integer, select
 
@@ -26,14 +25,14 @@ from mgmtnode.db import resource
 from mgmtnode.db.base import metadata, resource_table
 from mgmtnode.db.engine import open_database
 from mgmtnode.db.session import SqlDatabase, Tx
-from mgmtnode.db.tables import resource as core
 from mgmtnode.errors import ApiError
 from mgmtnode.jobs.job import SYSTEM_ACCOUNT, Caller, Job, JobState, WorkToken
 from mgmtnode.ports import UuidSource
+from mgmtnode.query.engine import Query
 from mgmtnode.schema import Inventory, Resource
 from services.identity.config import CONFIG, PASSWORD_COST
 from services.identity.handlers.accounts import AccountHandlers
-from services.identity.models import user_policy
+from services.identity.models import TABLES
 from services.identity.properties import ADMIN_PASSWORD
 from services.identity.service import IdentityService
 
@@ -53,6 +52,7 @@ class DeleteGadget(DeleteJob, frozen=True, kw_only=True):
 
 
 GADGET = Resource("gadget", "gadgets", Gadget, owned=True)
+RESOURCES = [identity.ACCOUNT, identity.USER, identity.POLICY, session.API_KEY, session.SESSION, quota.QUOTA]
 CONTRACT = SimpleNamespace(GADGET=GADGET, DeleteGadget=DeleteGadget)
 
 
@@ -94,24 +94,6 @@ class Hooks:
         return [e for e in self.events if e.name == name]
 
 
-class RowQuery:
-    """Reads one inventory; the part of the query engine that repositories use."""
-
-    def get(self, tx: Tx, kind: Resource, uuid: str) -> Any:
-        table = metadata.tables[kind.type]
-        names = [f for f in kind.inventory.__struct_fields__ if f != "policy_uuids"]
-        columns = [table.c[f] if f in table.c else core.c[f] for f in names]
-        join = core.join(table, table.c.uuid == core.c.uuid)
-        row = tx.execute(select(*columns).select_from(join).where(core.c.uuid == uuid)).mappings().first()
-        if row is None:
-            raise AssertionError(f"no {kind.type} {uuid}")
-        values = dict(row)
-        if kind.type == "user":
-            held = select(user_policy.c.policy_uuid).where(user_policy.c.user_uuid == uuid)
-            values["policy_uuids"] = [r[0] for r in tx.execute(held)]
-        return msgspec.convert(msgspec.to_builtins(values), kind.inventory)
-
-
 class Configs:
     def __init__(self) -> None:
         self.values: dict[str, Any] = {c.name: c.default for c in CONFIG} | {PASSWORD_COST.name: 4}
@@ -140,12 +122,12 @@ class Sources:
         return (self.counted,) if point is QuotaSource else ()
 
 
-class Installation:
+class Bench:
     """One node with the identity service, driven the way the core drives it: validators, then the handler."""
 
-    def __init__(self, path: Path, admin_password: str = PASSWORD) -> None:
+    def __init__(self, path: Path, admin_password: str = PASSWORD, url: str = "") -> None:
         self.clock, self.rng, self.hooks, self.configs = ManualClock(), SeededRng(), Hooks(), Configs()
-        self.db: SqlDatabase = open_database(f"sqlite:///{path}", self.clock)
+        self.db: SqlDatabase = open_database(url or f"sqlite:///{path}", self.clock)
         self.db.hooks = self.hooks
         metadata.create_all(self.db.engine, checkfirst=True)
         self.sources = Sources()
@@ -154,7 +136,8 @@ class Installation:
             get=lambda prop: admin_password if prop is ADMIN_PASSWORD else prop.default
         )
         node: Any = SimpleNamespace(
-            name="n1", clock=self.clock, rng=self.rng, uuids=self.uuids, db=self.db, query=RowQuery(),
+            name="n1", clock=self.clock, rng=self.rng, uuids=self.uuids, db=self.db,
+            query=Query(RESOURCES, TABLES),
             config=self.configs, properties=properties, extensions=self.sources, cascade=CascadeGraph(()),
             manifests={"all": SimpleNamespace(contract=(identity, ownership, quota, session, CONTRACT))},
         )  # fmt: skip
@@ -269,23 +252,23 @@ def ended() -> Callable[..., Job]:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Installation]:
-    made = Installation(tmp_path / "db.sqlite")
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path / "db.sqlite")
     yield made
     made.close()
 
 
 @pytest.fixture
-def tenant(bench: Installation) -> Caller:
+def tenant(bench: Bench) -> Caller:
     return make_account(bench, "acme")
 
 
 @pytest.fixture
-def stranger(bench: Installation) -> Caller:
+def stranger(bench: Bench) -> Caller:
     return make_account(bench, "other")
 
 
-def make_account(bench: Installation, name: str, **fields: Any) -> Caller:
+def make_account(bench: Bench, name: str, **fields: Any) -> Caller:
     msg = CreateAccount(name=name, password=PASSWORD, **fields)
     account = bench.call(bench.service.create_account, msg)
     return Caller(account_uuid=account.uuid, account_name=name, admin="type" in fields)

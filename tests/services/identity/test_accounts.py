@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -26,6 +28,8 @@ from mgmtnode.contracts.identity import (
     UpdateUser,
     User,
 )
+from mgmtnode.db.base import metadata
+from mgmtnode.db.engine import open_database
 from mgmtnode.errors import IN_USE, ApiError
 from mgmtnode.jobs.job import SYSTEM_ACCOUNT, Caller, JobState
 
@@ -55,6 +59,23 @@ def test_the_first_boot_makes_the_admin_account_and_the_second_leaves_it(bench: 
     bench.run(bench.service.start())
     assert bench.count("account") == 1
     assert [e.resource_uuid for e in bench.hooks.named("account.created")] == [SYSTEM_ACCOUNT]
+
+
+@pytest.mark.integration
+def test_nodes_that_boot_at_the_same_time_make_one_admin_account(
+    postgres_url: str, tmp_path: Path, bench: Any
+) -> None:
+    engine = open_database(postgres_url, bench.clock).engine
+    metadata.create_all(engine)
+    engine.dispose()
+    with ThreadPoolExecutor(4) as pool:
+        booting = [pool.submit(type(bench), tmp_path, url=postgres_url) for _ in range(4)]
+        nodes = [boot.result() for boot in booting]
+    try:
+        assert (nodes[0].count("account"), nodes[0].count("quota")) == (1, 2)
+    finally:
+        for node in nodes:
+            node.close()
 
 
 def test_no_inventory_event_or_stored_row_shows_a_password(bench: Any, tenant: Caller) -> None:

@@ -16,7 +16,14 @@ from mgmtnode.contracts.identity import (
     UpdatePolicy,
     User,
 )
-from mgmtnode.contracts.session import DeleteApiKey, DeleteSession, EnsureApiKey, GetIdentity, OpenSession
+from mgmtnode.contracts.session import (
+    DeleteApiKey,
+    DeleteSession,
+    EnsureApiKey,
+    GetIdentity,
+    OpenSession,
+    SessionEnded,
+)
 from mgmtnode.errors import ApiError
 from mgmtnode.jobs.job import SYSTEM_ACCOUNT, Caller
 from services.identity.passwords import PARALLEL, WAITING, Passwords
@@ -225,6 +232,15 @@ def test_what_was_read_before_a_change_is_not_kept_after_it(bench: Any, tenant: 
     bench.db.read = slow_read
     bench.who(token)
     assert not authenticator._cache and not authenticator._lookups
+
+
+def test_another_nodes_change_is_heard(bench: Any, tenant: Caller) -> None:
+    token = bench.login("acme").token
+    bench.who(token)
+    bench.run(bench.service.session_ended(SessionEnded(resource_uuid=SYSTEM_ACCOUNT)))
+    assert len(bench.service.authenticator._cache) == 1
+    bench.run(bench.service.session_ended(SessionEnded(resource_uuid=tenant.account_uuid)))
+    assert not bench.service.authenticator._cache
 
 
 def test_a_policy_holds_from_its_change_on(bench: Any, tenant: Caller) -> None:

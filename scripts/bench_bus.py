@@ -1,0 +1,141 @@
+"""Measures the bus: a local call, and calls to a second process over a private RabbitMQ.
+
+usage: python scripts/bench_bus.py [--seconds 3] [--local-only]
+
+Prints one JSON object. Run it on a machine that does nothing else: the figures halve under load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from typing import ClassVar
+
+import uvloop
+
+from mgmtnode.bus.amqp import AmqpTransport
+from mgmtnode.bus.bus import Bus
+from mgmtnode.bus.memory import Hub
+from mgmtnode.bus.message import Internal, Route, to_node
+from mgmtnode.bus.transport import Transport, address_of
+from mgmtnode.ports import SystemClock, SystemRng
+from mgmtnode.ring.slots import SLOTS, SlotOwner, Slots
+from mgmtnode.schema import Data
+from mgmtnode.testing.servers import RabbitServer
+
+OUTSTANDING = (1, 10, 100, 1000)
+PAYLOAD = "x" * 400
+
+
+class Answer(Data, kw_only=True):
+    text: str
+
+
+class Ask(Internal[Answer], frozen=True, kw_only=True):
+    route: ClassVar[Route] = to_node("node")
+
+    node: str
+    text: str
+
+
+async def answer(msg: Ask) -> Answer:
+    return Answer(text=msg.text)
+
+
+def make_bus(name: str, transport: Transport) -> Bus:
+    slots = Slots(name)
+    slots.replace(dict.fromkeys(range(SLOTS), SlotOwner("a", 1)), 1, {"a": 0, "b": 0})
+    bus = Bus(name, slots, transport, clock=SystemClock(), rng=SystemRng())
+    bus.handle(Ask, answer, serial="node:{node}" if name == "serial" else "")
+    return bus
+
+
+async def local(name: str, seconds: float) -> float:
+    """µs a call."""
+    bus = make_bus(name, Hub().transport(address_of(name, 0)))
+    await bus.start()
+    msg = Ask(node=name, text=PAYLOAD)
+    count, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        for _ in range(1000):
+            await bus.call(msg)
+        count += 1000
+    taken = time.perf_counter() - start
+    await bus.stop()
+    return taken / count * 1e6
+
+
+async def remote(url: str, seconds: float) -> dict[str, dict[str, float]]:
+    """By calls outstanding: calls a second, and µs of CPU of the calling process for each."""
+    bus = make_bus("a", AmqpTransport(url, address_of("a", 0), rng=SystemRng()))
+    await bus.start()
+    msg = Ask(node="b", text=PAYLOAD)
+    figures = {}
+    for outstanding in OUTSTANDING:
+        count, until = 0, time.perf_counter() + seconds
+
+        async def ask_in_turn(until: float = until) -> None:
+            nonlocal count
+            while time.perf_counter() < until:
+                await bus.call(msg)
+                count += 1
+
+        start, cpu = time.perf_counter(), time.process_time()
+        await asyncio.gather(*(ask_in_turn() for _ in range(outstanding)))
+        taken, cpu = time.perf_counter() - start, time.process_time() - cpu
+        figures[str(outstanding)] = {
+            "calls_per_second": round(count / taken),
+            "cpu_us": round(cpu / count * 1e6, 1),
+        }
+    await bus.stop()
+    return figures
+
+
+async def serve(url: str) -> None:
+    """Until its standard input ends."""
+    bus = make_bus("b", AmqpTransport(url, address_of("b", 0), rng=SystemRng()))
+    await bus.start()
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    await bus.stop()
+
+
+def over_rabbitmq(seconds: float) -> dict[str, dict[str, float]]:
+    with RabbitServer() as rabbit:
+        command = [sys.executable, __file__, "--serve", rabbit.url]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+            assert server.stdout is not None and server.stdin is not None
+            if server.stdout.readline() != b"ready\n":
+                raise SystemExit("the serving process did not start")
+            try:
+                return uvloop.run(remote(rabbit.url, seconds))
+            finally:
+                server.stdin.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=3.0, help="for each figure")
+    parser.add_argument("--local-only", action="store_true")
+    parser.add_argument("--serve", metavar="URL", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        uvloop.run(serve(options.serve))
+        return
+    figures: dict[str, object] = {
+        "local_us": round(uvloop.run(local("a", options.seconds)), 2),
+        "local_serial_us": round(uvloop.run(local("serial", options.seconds)), 2),
+    }
+    if not options.local_only:
+        figures["rabbitmq_outstanding"] = over_rabbitmq(options.seconds)
+    print(json.dumps(figures, indent=2))
+
+
+if __name__ == "__main__":
+    main()

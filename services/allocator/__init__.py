@@ -1,0 +1,1 @@
+"""Placement: which host a VM goes to, and what hosts have left."""

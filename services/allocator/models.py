@@ -1,0 +1,18 @@
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, String, Table
+
+from mgmtnode.db.base import UuidText, metadata
+
+host_capacity = Table(
+    "host_capacity",
+    metadata,
+    Column("host_uuid", UuidText, ForeignKey("resource.uuid", ondelete="CASCADE"), primary_key=True),
+    Column("cluster_uuid", UuidText, nullable=False),
+    Column("zone_uuid", UuidText, nullable=False),
+    Column("hypervisor", String(255), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("cpu", Integer, nullable=False, comment="physical threads"),
+    Column("memory", BigInteger, nullable=False, comment="bytes the host has"),
+    Column("reserved_memory", BigInteger, nullable=False, comment="bytes kept from VMs"),
+    Index(None, "zone_uuid", "cluster_uuid"),
+)

@@ -1,0 +1,141 @@
+"""The only SQL of placement: hosts beside what their pools have left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Select, and_, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from mgmtnode.contracts.allocator import HostCapacity, ReserveHost
+from mgmtnode.contracts.host import Host
+from mgmtnode.db.session import Tx
+from mgmtnode.db.tables import allocation, pool
+from services.allocator.models import host_capacity
+
+CPU, MEMORY = "cpu", "memory"
+ENABLED, CONNECTED = "Enabled", "Connected"
+
+
+class HostRow(msgspec.Struct, frozen=True):
+    """A host as the pipeline sees it: where it is, how it is, what new reservations may still take."""
+
+    host_uuid: str
+    cluster_uuid: str
+    zone_uuid: str
+    hypervisor: str
+    state: str
+    status: str
+    cpu_free: int
+    memory_free: int
+
+
+_cpu, _memory = pool.alias("cpu_pool"), pool.alias("memory_pool")
+_cpu_free, _memory_free = _cpu.c.target - _cpu.c.used, _memory.c.target - _memory.c.used
+_hosts = (
+    select(
+        *(host_capacity.c[f] for f in HostRow.__struct_fields__[:6]),
+        _cpu_free.label("cpu_free"),
+        _memory_free.label("memory_free"),
+    )
+    .join(_cpu, and_(_cpu.c.resource_uuid == host_capacity.c.host_uuid, _cpu.c.kind == CPU))
+    .join(_memory, and_(_memory.c.resource_uuid == host_capacity.c.host_uuid, _memory.c.kind == MEMORY))
+)
+
+
+class CapacityRepository:
+    def save(self, tx: Tx, host: Host, reserved_memory: int) -> None:
+        values = {
+            "host_uuid": host.uuid,
+            "cluster_uuid": host.cluster_uuid,
+            "zone_uuid": host.zone_uuid,
+            "hypervisor": host.hypervisor,
+            "state": host.state,
+            "status": host.status,
+            "cpu": host.cpu,
+            "memory": host.memory,
+            "reserved_memory": reserved_memory,
+        }
+        make = (sqlite if tx.dialect == "sqlite" else postgresql).insert(host_capacity)
+        tx.execute(make.values(values).on_conflict_do_update(index_elements=["host_uuid"], set_=values))
+
+    def set_reserved(self, tx: Tx, host_uuid: str, reserved_memory: int) -> None:
+        where = host_capacity.c.host_uuid == host_uuid
+        tx.execute(update(host_capacity).where(where).values(reserved_memory=reserved_memory))
+
+    def facts(self, tx: Tx) -> list[tuple[str, str, str, int, int]]:
+        """(host, cluster, zone, threads, bytes) of all hosts."""
+        columns = [
+            host_capacity.c[name] for name in ("host_uuid", "cluster_uuid", "zone_uuid", "cpu", "memory")
+        ]
+        return [(str(r[0]), str(r[1]), str(r[2]), int(r[3]), int(r[4])) for r in tx.execute(select(*columns))]
+
+    def fitting(self, tx: Tx, request: ReserveHost, limit: int) -> list[HostRow]:
+        """Hosts that pass what SQL can check, emptiest first."""
+        statement = _designated(_hosts, request).where(
+            host_capacity.c.state == ENABLED,
+            host_capacity.c.status == CONNECTED,
+            _cpu_free >= request.cpu,
+            _memory_free >= request.memory,
+        )
+        if request.avoid:
+            statement = statement.where(host_capacity.c.host_uuid.not_in(request.avoid))
+        return _rows(tx, statement.order_by(_memory_free.desc(), _cpu_free.desc()).limit(limit))
+
+    def all(self, tx: Tx) -> list[HostRow]:
+        """Every host, for explaining a refusal."""
+        return _rows(tx, _hosts)
+
+    def vms(self, tx: Tx, hosts: Iterable[str]) -> dict[str, int]:
+        """How many VMs hold memory of each host."""
+        where = and_(allocation.c.pool_uuid.in_(list(hosts)), allocation.c.kind == MEMORY)
+        rows = tx.execute(
+            select(allocation.c.pool_uuid, func.count()).where(where).group_by(allocation.c.pool_uuid)
+        )
+        return {str(r[0]): int(r[1]) for r in rows}
+
+    def capacity(self, tx: Tx, **place: str | None) -> HostCapacity:
+        """Sums over the hosts of a zone, a cluster, one host, or all."""
+        sums: Sequence[Any] = (
+            func.coalesce(func.sum(_cpu.c.target), 0),
+            func.coalesce(func.sum(_cpu.c.used), 0),
+            func.coalesce(func.sum(_memory.c.target), 0),
+            func.coalesce(func.sum(_memory.c.used), 0),
+            func.coalesce(func.sum(host_capacity.c.reserved_memory), 0),
+            func.count(),
+        )
+        statement = _hosts.with_only_columns(*sums, maintain_column_froms=True)
+        for column, value in place.items():
+            if value:
+                statement = statement.where(host_capacity.c[column] == value)
+        row = tx.execute(statement).one()
+        cpu, cpu_used, memory, memory_used, reserved, hosts = (int(value) for value in row)
+        return HostCapacity(
+            cpu_total=cpu,
+            cpu_used=cpu_used,
+            cpu_free=max(0, cpu - cpu_used),
+            memory_total=memory,
+            memory_reserved=reserved,
+            memory_used=memory_used,
+            memory_free=max(0, memory - memory_used),
+            hosts=hosts,
+        )
+
+
+def _designated(statement: Select[Any], request: ReserveHost) -> Select[Any]:
+    wanted = {
+        "host_uuid": request.host_uuid,
+        "cluster_uuid": request.cluster_uuid,
+        "zone_uuid": request.zone_uuid,
+        "hypervisor": request.hypervisor,
+    }
+    for column, value in wanted.items():
+        if value:
+            statement = statement.where(host_capacity.c[column] == value)
+    return statement
+
+
+def _rows(tx: Tx, statement: Select[Any]) -> list[HostRow]:
+    return [HostRow(*row) for row in tx.execute(statement)]

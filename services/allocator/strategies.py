@@ -1,0 +1,40 @@
+"""The strategies that come with the product: each orders the hosts that passed the filters."""
+
+from __future__ import annotations
+
+from mgmtnode.contracts.allocator import Candidate, ReserveHost
+from mgmtnode.db.session import Tx
+from mgmtnode.ports import Rng
+
+
+class LeastVmPreferred:
+    """The fewest VMs first, then the most free memory; equals in random order, so that nodes do not collide."""
+
+    def __init__(self, rng: Rng) -> None:
+        self._rng = rng
+
+    def sort(self, tx: Tx, request: ReserveHost, candidates: list[Candidate]) -> list[Candidate]:
+        return sorted(candidates, key=lambda c: (c.vms, -c.memory_free, self._rng.bits(16)))
+
+
+class Random:
+    def __init__(self, rng: Rng) -> None:
+        self._rng = rng
+
+    def sort(self, tx: Tx, request: ReserveHost, candidates: list[Candidate]) -> list[Candidate]:
+        return sorted(candidates, key=lambda c: self._rng.bits(32))
+
+
+class LastHostPreferred(LeastVmPreferred):
+    """Where the VM ran last, if it can be had; then as LeastVmPreferred."""
+
+    def sort(self, tx: Tx, request: ReserveHost, candidates: list[Candidate]) -> list[Candidate]:
+        ordered = super().sort(tx, request, candidates)
+        return sorted(ordered, key=lambda c: c.host_uuid != request.last_host_uuid)
+
+
+class Packed:
+    """The fullest host that still fits first: leaves whole hosts empty."""
+
+    def sort(self, tx: Tx, request: ReserveHost, candidates: list[Candidate]) -> list[Candidate]:
+        return sorted(candidates, key=lambda c: (c.memory_free, c.cpu_free, c.host_uuid))

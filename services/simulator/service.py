@@ -1,0 +1,80 @@
+"""The simulator: hosts behind ``sim://`` in this process, their driver, and the faults they can be given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from mgmtnode.agents.port import AgentEndpoint
+from mgmtnode.bus.message import NOTHING, Nothing
+from mgmtnode.config.core_properties import DATA_DIR
+from mgmtnode.contracts.host import HOST
+from mgmtnode.contracts.hypervisor import VmAction
+from mgmtnode.contracts.simulator import (
+    HYPERVISOR,
+    NOT_SIMULATED,
+    ClearFaults,
+    Fault,
+    Faults,
+    GetFaults,
+    SimulateFault,
+)
+from mgmtnode.jobs.job import Caller
+from mgmtnode.service import NodeContext, Service, handler
+from services.simulator.config import ANSWER_SECONDS, COMMAND_SECONDS, DELAY_MS, MIGRATION_MS
+from services.simulator.driver import Patience, SimulatorDriver
+from services.simulator.hosts import SCHEME, SimulatedHosts, endpoint
+
+FILE = "simulator.db"
+MIGRATIONS = (VmAction.MIGRATE, VmAction.MIGRATE_BACK)
+
+
+class SimulatorService(Service):
+    """The hosts come to life with the first question to one of them; a node that has none opens no file."""
+
+    def __init__(self, node: NodeContext) -> None:
+        super().__init__(node)
+        self.driver = SimulatorDriver(node.agents, node.clock, self._patience)
+        self._hosts: SimulatedHosts | None = None
+        node.agents.serve(SCHEME, self._find)
+
+    async def stop(self) -> None:
+        if self._hosts is not None:
+            await self._hosts.close()
+
+    @handler()
+    async def simulate(self, msg: SimulateFault, caller: Caller) -> Faults:
+        return await self._ask(msg.uuid, "fault", msg.fault)
+
+    @handler()
+    async def clear(self, msg: ClearFaults, caller: Caller) -> Nothing:
+        await self._ask(msg.uuid, "clear-faults")
+        return NOTHING
+
+    @handler()
+    async def faults(self, msg: GetFaults, caller: Caller) -> Faults:
+        return await self._ask(msg.uuid, "faults")
+
+    async def _ask(self, host_uuid: str, question: str, fault: Fault | None = None) -> Faults:
+        host = await self.node.db.read(lambda tx: self.node.query.get(tx, HOST, host_uuid))
+        if host.hypervisor != HYPERVISOR:
+            raise NOT_SIMULATED.error(f"host {host.name} is a {host.hypervisor} host", resource=host.uuid)
+        body = msgspec.to_builtins(fault) if fault else {}
+        timeout = self._patience().answer
+        faults = await self.node.agents.ask(endpoint(host.management_ip), question, body, timeout=timeout)
+        return Faults(faults=msgspec.convert(faults, list[Fault]))
+
+    def _find(self, address: str) -> AgentEndpoint:
+        if self._hosts is None:
+            path = Path(self.node.properties.get(DATA_DIR)) / FILE
+            self._hosts = SimulatedHosts(path, self.node.rng, self.node.uuids, delay=self._delay)
+        return self._hosts.find(address)
+
+    def _delay(self, action: str) -> float:
+        mean = self.node.config.get(MIGRATION_MS if action in MIGRATIONS else DELAY_MS) / 1000
+        return self.node.rng.uniform(mean / 3, mean * 5 / 3) if mean else 0.0
+
+    def _patience(self) -> Patience:
+        config = self.node.config
+        return Patience(answer=config.get(ANSWER_SECONDS), command=config.get(COMMAND_SECONDS))

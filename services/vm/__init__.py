@@ -1,0 +1,1 @@
+"""Virtual machines: their life, their state, and what hosts say of them."""

@@ -1,0 +1,1 @@
+"""What is done to VMs, a flow a file."""

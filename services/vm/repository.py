@@ -1,0 +1,94 @@
+"""The only SQL on VMs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import delete, insert, select, update
+
+from mgmtnode.contracts.vm import VM, Vm, VmState
+from mgmtnode.contracts.vm_events import VmStateChanged
+from mgmtnode.db import resource
+from mgmtnode.db.session import Tx
+from mgmtnode.db.tables import claim
+from mgmtnode.errors import NOT_FOUND
+from mgmtnode.query.engine import Query
+from services.vm.models import vm
+from services.vm.state import ON_HOST, check_transition
+
+
+class VmRow(msgspec.Struct, frozen=True):
+    """A VM without its name and networks."""
+
+    uuid: str
+    state: VmState
+    cpu: int
+    memory: int
+    hypervisor: str
+    zone_uuid: str | None
+    cluster_uuid: str | None
+    host_uuid: str | None
+    last_host_uuid: str | None
+    instance_offering_uuid: str | None
+
+
+ROW = tuple(vm.c[field] for field in VmRow.__struct_fields__)
+
+
+class VmRepository:
+    def __init__(self, query: Query) -> None:
+        self._query = query
+
+    def inventory(self, tx: Tx, uuid: str) -> Vm:
+        found: Vm = self._query.get(tx, VM, uuid)
+        return found
+
+    def get(self, tx: Tx, uuid: str) -> VmRow:
+        """Raises core.not-found."""
+        row = tx.execute(select(*ROW).where(vm.c.uuid == uuid)).first()
+        if row is None:
+            raise NOT_FOUND.error(f"there is no vm {uuid}", resource=uuid)
+        return VmRow(row[0], VmState(row[1]), *row[2:])
+
+    def insert(self, tx: Tx, uuid: str, core: dict[str, str], values: dict[str, Any]) -> None:
+        """``core``: name, description and account of its resource row."""
+        resource.create(tx, VM, uuid, core["name"], account=core["account"], description=core["description"])
+        tx.execute(insert(vm).values(uuid=uuid, **values))
+
+    def change(self, tx: Tx, uuid: str, **values: Any) -> None:
+        tx.execute(update(vm).where(vm.c.uuid == uuid).values(values))
+
+    def move(self, tx: Tx, row: VmRow, after: VmState, *, cause: str = "api", **values: Any) -> None:
+        """Changes the state, and what goes with it, and records that. Raises vm.bad-state."""
+        check_transition(row.state, after, row.uuid)
+        tx.execute(update(vm).where(vm.c.uuid == row.uuid).values(state=after, **values))
+        host = values.get("host_uuid", row.host_uuid)
+        tx.record(
+            VmStateChanged(resource_uuid=row.uuid, before=row.state, after=after, host_uuid=host, cause=cause)
+        )
+
+    def delete(self, tx: Tx, uuid: str) -> None:
+        tx.execute(delete(vm).where(vm.c.uuid == uuid))
+        resource.remove(tx, uuid)
+
+    def on_host(self, tx: Tx, host_uuid: str) -> list[VmRow]:
+        rows = tx.execute(select(*ROW).where(vm.c.host_uuid == host_uuid).order_by(vm.c.uuid))
+        return [VmRow(row[0], VmState(row[1]), *row[2:]) for row in rows]
+
+    def at_rest_on(self, tx: Tx, host_uuid: str) -> list[VmRow]:
+        """The VMs of a host that no job works on."""
+        busy = select(claim.c.resource_uuid).where(claim.c.resource_uuid == vm.c.uuid).exists()
+        where = (vm.c.host_uuid == host_uuid) & vm.c.state.in_(ON_HOST) & ~busy
+        rows = tx.execute(select(*ROW).where(where))
+        return [VmRow(row[0], VmState(row[1]), *row[2:]) for row in rows]
+
+    def placed(self, tx: Tx, uuids: list[str]) -> dict[str, tuple[VmState, str | None]]:
+        """(state, host) of those of the VMs that exist."""
+        rows = tx.execute(select(vm.c.uuid, vm.c.state, vm.c.host_uuid).where(vm.c.uuid.in_(uuids)))
+        return {str(r[0]): (VmState(r[1]), r[2]) for r in rows}
+
+    def destroyed_before(self, tx: Tx, moment: datetime, limit: int) -> list[str]:
+        where = (vm.c.state == VmState.DESTROYED) & (vm.c.destroyed_at < moment)
+        return [str(r[0]) for r in tx.execute(select(vm.c.uuid).where(where).limit(limit))]
