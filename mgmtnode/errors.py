@@ -99,7 +99,9 @@ class ApiError(Exception):
         return self.problem.category
 
 
-INTERNAL = ErrorCode("core.internal", Category.INTERNAL, "an unexpected fault; the log of the node has the trace")
+INTERNAL = ErrorCode(
+    "core.internal", Category.INTERNAL, "an unexpected fault; the log of the node has the trace"
+)
 INVALID = ErrorCode("core.invalid", Category.INVALID, "the request is malformed")
 NOT_FOUND = ErrorCode("core.not-found", Category.NOT_FOUND, "there is no such resource")
 NAME_TAKEN = ErrorCode("core.name-taken", Category.EXISTS, "the name is in use")
@@ -110,14 +112,20 @@ CANCELLED = ErrorCode("core.cancelled", Category.STATE, "the job was cancelled")
 OVERLOADED = ErrorCode("core.overloaded", Category.UNAVAILABLE, "too much work is queued")
 UNAVAILABLE = ErrorCode("core.unavailable", Category.UNAVAILABLE, "a part this needs cannot be reached")
 DATABASE_DOWN = ErrorCode("core.database-unavailable", Category.UNAVAILABLE, "the database cannot be reached")
-KEY_REUSED = ErrorCode("core.idempotency-key-reused", Category.INVALID, "the key was used for a different request")
+KEY_REUSED = ErrorCode(
+    "core.idempotency-key-reused", Category.INVALID, "the key was used for a different request"
+)
 QUEUE_FULL = ErrorCode("core.queue-full", Category.STATE, "too many jobs wait for this resource")
-REENTRY = ErrorCode("core.reentry", Category.INTERNAL, "a call would wait for a serial key its own caller holds")
+REENTRY = ErrorCode(
+    "core.reentry", Category.INTERNAL, "a call would wait for a serial key its own caller holds"
+)
 NO_HANDLER = ErrorCode("core.no-handler", Category.UNAVAILABLE, "no service on this node handles the message")
 NO_CAPACITY = ErrorCode("core.no-capacity", Category.NO_CAPACITY, "a pool has too little left")
 CONFLICT = ErrorCode("core.conflict", Category.STATE, "the resource changed in between")
 IN_USE = ErrorCode("core.in-use", Category.STATE, "other resources still need this one")
-INTERRUPTED = ErrorCode("core.interrupted", Category.UNAVAILABLE, "the node that ran the job died; it was rolled back")
+INTERRUPTED = ErrorCode(
+    "core.interrupted", Category.UNAVAILABLE, "the node that ran the job died; it was rolled back"
+)
 POISON = ErrorCode("core.poison", Category.INTERNAL, "the job ended the node that ran it too often")
 
 

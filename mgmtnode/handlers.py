@@ -61,7 +61,9 @@ def bind(services: list[tuple[ServiceManifest, Service]]) -> Handlers:
     for bound in validators:
         spec = handlers.jobs.get(bound.message.api.name)
         if spec is None:
-            raise LoadError(f"{file_of(type(bound.service))}: validates {bound.message.__name__}, which nobody runs")
+            raise LoadError(
+                f"{file_of(type(bound.service))}: validates {bound.message.__name__}, which nobody runs"
+            )
         spec.validators.append(bound.method)
     return handlers
 
@@ -75,19 +77,24 @@ def marked(manifest: ServiceManifest, service: Service) -> list[Bound]:
             continue
         parameter = "event" if mark.kind == "subscribe" else "msg"
         message = annotation(function, parameter, manifest)
-        if not isinstance(message, type) or not issubclass(message, Event if mark.kind == "subscribe" else Message):
-            raise LoadError(f"{where(manifest)}: {name}() must annotate {parameter!r} with the type it handles")
+        if not isinstance(message, type) or not issubclass(
+            message, Event if mark.kind == "subscribe" else Message
+        ):
+            raise LoadError(
+                f"{where(manifest)}: {name}() must annotate {parameter!r} with the type it handles"
+            )
         found.append(Bound(message, getattr(service, name), mark, service))
     return found
 
 
 def annotation(function: Callable[..., Any], name: str, manifest: ServiceManifest) -> Any:
     """One annotation of a method, evaluated where it was written."""
-    hint = function.__annotations__.get(name)
+    plain = getattr(function, "__func__", function)
+    hint = plain.__annotations__.get(name)
     if not isinstance(hint, str):
         return hint
     try:
-        return eval(hint, function.__globals__)  # the service's own source text
+        return eval(hint, plain.__globals__)  # the service's own source text
     except NameError as exc:
         raise LoadError(f"{where(manifest)}: {function.__name__}(): {exc}; import it at run time") from exc
 
@@ -119,17 +126,23 @@ def _add(handlers: Handlers, bound: Bound, manifest: ServiceManifest) -> None:
     elif issubclass(message, Internal):
         handlers.internal[message] = bound
     else:
-        raise LoadError(f"{where(manifest)}: {method.__name__}(): {message.__name__} is a job; decorate it with @job")
+        raise LoadError(
+            f"{where(manifest)}: {method.__name__}(): {message.__name__} is a job; decorate it with @job"
+        )
 
 
 def _job(bound: Bound, manifest: ServiceManifest) -> JobSpec:
     if not issubclass(bound.message, ApiJob):
-        raise LoadError(f"{where(manifest)}: {bound.method.__name__}() is a @job of {bound.message.__name__}, not a job")
+        raise LoadError(
+            f"{where(manifest)}: {bound.method.__name__}() is a @job of {bound.message.__name__}, not a job"
+        )
     context = None
     if bound.mark.flow is not None:
-        context = annotation(inspect.unwrap(bound.method.__func__), "return", manifest)
+        context = annotation(bound.method, "return", manifest)
         if not isinstance(context, type) or not issubclass(context, FlowContext):
-            raise LoadError(f"{where(manifest)}: {bound.method.__name__}() must return the FlowContext of its flow")
+            raise LoadError(
+                f"{where(manifest)}: {bound.method.__name__}() must return the FlowContext of its flow"
+            )
     else:
         _check_reply(bound, manifest)
     return JobSpec(
@@ -140,7 +153,7 @@ def _job(bound: Bound, manifest: ServiceManifest) -> JobSpec:
 def _check_reply(bound: Bound, manifest: ServiceManifest) -> None:
     if bound.mark.kind == "subscribe":
         return
-    said = annotation(bound.method.__func__, "return", manifest)  # type: ignore[attr-defined]
+    said = annotation(bound.method, "return", manifest)
     wanted = reply_type(bound.message)
     if said != wanted:
         name = getattr(said, "__name__", said)

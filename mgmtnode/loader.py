@@ -22,7 +22,9 @@ class LoadError(Exception):
     """A service is malformed. The text names the file and the fault."""
 
 
-def discover(enabled: Iterable[str] = (), points: Iterable[EntryPoint] | None = None) -> list[ServiceManifest]:
+def discover(
+    enabled: Iterable[str] = (), points: Iterable[EntryPoint] | None = None
+) -> list[ServiceManifest]:
     """The manifests of the installed services, those they require first. ``enabled`` empty: all of them."""
     wanted = set(enabled)
     found = list(entry_points(group=GROUP) if points is None else points)
@@ -40,9 +42,13 @@ def _load(point: EntryPoint) -> ServiceManifest:
     try:
         manifest = point.load()
     except Exception as exc:
-        raise LoadError(f"service {point.name!r} ({point.value}): cannot be imported: {type(exc).__name__}: {exc}") from exc
+        raise LoadError(
+            f"service {point.name!r} ({point.value}): cannot be imported: {type(exc).__name__}: {exc}"
+        ) from exc
     if not isinstance(manifest, ServiceManifest):
-        raise LoadError(f"service {point.name!r} ({point.value}): is a {type(manifest).__name__}, not a ServiceManifest")
+        raise LoadError(
+            f"service {point.name!r} ({point.value}): is a {type(manifest).__name__}, not a ServiceManifest"
+        )
     if manifest.id != point.name:
         raise LoadError(f"service {point.name!r} ({point.value}): its manifest says id {manifest.id!r}")
     return manifest
@@ -54,7 +60,9 @@ def ordered(manifests: Iterable[ServiceManifest]) -> list[ServiceManifest]:
     names, done = set(left), list[ServiceManifest]()
     for manifest in left.values():
         if missing := set(manifest.requires) - names:
-            raise LoadError(f"{where(manifest)}: requires the service {sorted(missing)[0]!r}, which is not loaded")
+            raise LoadError(
+                f"{where(manifest)}: requires the service {sorted(missing)[0]!r}, which is not loaded"
+            )
     while left:
         ready = [m for m in left.values() if not set(m.requires) & set(left)]
         if not ready:
@@ -102,10 +110,17 @@ def _repeated(manifest: ServiceManifest, kind: str, name: str) -> bool:
 
 
 def _check_tables(manifest: ServiceManifest) -> None:
-    types = {resource.type for module in manifest.contract for resource in values(module, Resource) if resource.backed}
+    types = {
+        resource.type
+        for module in manifest.contract
+        for resource in values(module, Resource)
+        if resource.backed
+    }
     tables = {table.info.get("resource_type", table.name) for table in (*manifest.tables, *CORE_TABLES)}
     if missing := sorted(types - tables):
-        raise LoadError(f"{where(manifest)}: resource type {missing[0]!r} has no table among {sorted(tables)}")
+        raise LoadError(
+            f"{where(manifest)}: resource type {missing[0]!r} has no table among {sorted(tables)}"
+        )
     if manifest.tables and not manifest.migrations:
         raise LoadError(f"{where(manifest)}: has tables but names no package with migrations")
 
@@ -115,9 +130,9 @@ def api_of(message: type[ApiJob[Any]] | type[ApiCall[Any]], manifest: ServiceMan
     api = getattr(message, "api", None)
     if api is None:
         raise LoadError(f"{file_of(message)}: {message.__name__} of service {manifest.id!r} declares no api")
-    if issubclass(message, ApiJob) and not message.creates:
-        if message.target not in message.__struct_fields__:
-            raise LoadError(f"{file_of(message)}: {message.__name__} has no field {message.target!r} to route by")
+    targeted = issubclass(message, ApiJob) and not message.creates
+    if targeted and message.target not in message.__struct_fields__:
+        raise LoadError(f"{file_of(message)}: {message.__name__} has no field {message.target!r} to route by")
     return api
 
 
@@ -157,4 +172,3 @@ def file_of(thing: Any) -> str:
         return inspect.getsourcefile(thing) or str(thing)
     except TypeError:
         return str(thing)
-

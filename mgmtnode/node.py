@@ -13,7 +13,6 @@ import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -130,7 +129,9 @@ class ManagementNode:
         await asyncio.to_thread(upgrade, self.db, tables)
 
     async def _join(self) -> None:
-        address = self._properties.get(core.NODE_ADDRESS) or f"{self.name}:{self._properties.get(core.API_PORT)}"
+        address = (
+            self._properties.get(core.NODE_ADDRESS) or f"{self.name}:{self._properties.get(core.API_PORT)}"
+        )
         uuids = UuidSource(self._clock, self._rng)
         self.membership = Membership(
             self.db, self.slots, uuids, name=self.name, address=address, version=__version__
@@ -164,7 +165,9 @@ class ManagementNode:
     async def _start_jobs(self) -> None:
         parts, jobs = self.parts, self.parts.context.jobs
         self.bus.subscribe(JobEnded, self._job_ended)
-        self.metrics.depth("jobs_open", lambda: {"node": float(len(jobs.runner) if jobs.runner is not None else 0)})
+        self.metrics.depth(
+            "jobs_open", lambda: {"node": float(len(jobs.runner) if jobs.runner is not None else 0)}
+        )
         runner = start_runner(
             jobs,
             self.db,
@@ -201,6 +204,11 @@ class ManagementNode:
     # what they are made of
 
     @property
+    def host(self) -> str:
+        """The address the API listens on."""
+        return self._properties.get(core.API_HOST)
+
+    @property
     def data_dir(self) -> Path:
         return Path(self._properties.get(core.DATA_DIR))
 
@@ -229,15 +237,14 @@ class ManagementNode:
         self._stops.append((name, stop))
 
 
-@dataclass(frozen=True, slots=True)
-class DevOptions:
-    """What ``mgmtnode dev`` adds to a plain node. ``ready(node)`` runs once it serves, before it says so."""
-
-    ready: Callable[[ManagementNode], Awaitable[None]]
+Ready = Callable[[ManagementNode], Awaitable[None]]
 
 
-async def serve(properties: Properties, *, dev: DevOptions | None = None) -> int:
-    """Runs a node until SIGTERM or SIGINT; returns the exit code. A second signal ends it without draining."""
+async def serve(properties: Properties, ready: Ready) -> int:
+    """Runs a node until SIGTERM or SIGINT; returns the exit code. A second signal ends it without draining.
+
+    ``ready(node)`` runs once it serves.
+    """
     name = properties.get(core.NODE_NAME) or socket.gethostname()
     logs.configure(
         name, json=properties.get(core.LOG_FORMAT) == "json", level=properties.get(core.LOG_LEVEL).upper()
@@ -249,9 +256,7 @@ async def serve(properties: Properties, *, dev: DevOptions | None = None) -> int
         loop.add_signal_handler(number, _told, told, number)
     await node.start()
     try:
-        if dev:
-            await dev.ready(node)
-        log.info("ready http://%s:%d", properties.get(core.API_HOST), node.api.port)
+        await ready(node)
         await told.wait()
         log.info("stopping: draining for up to %.0f s", properties.get(core.DRAIN_SECONDS))
     finally:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mgmtnode.agents.port import Agents
 from mgmtnode.bus.bus import Bus
+from mgmtnode.bus.message import ApiJob, DeleteJob
 from mgmtnode.cascade.graph import CascadeGraph
 from mgmtnode.config.configs import GlobalConfigs
 from mgmtnode.config.file import Properties
@@ -75,31 +77,56 @@ class _Hooks:
 def assemble(manifests: Sequence[ServiceManifest], edges: Edges) -> Parts:
     """Builds the settings, the engines and the services, and binds the handlers. Raises LoadError and
     DeclarationError for what does not fit together."""
-    hooks = _Hooks(EventLog(edges.db, edges.bus.publish))
-    edges.db.hooks = hooks
-    config, uuids, repository = GlobalConfigs(), UuidSource(edges.clock, edges.rng), JobRepository()
+    events = EventLog(edges.db, edges.bus.publish)
+    hooks = edges.db.hooks = _Hooks(events)
+    repository, specs = JobRepository(), dict[str, JobSpec]()
+    resources = declared_resources(manifests)
+    context = build_context(manifests, edges, resources, (repository, specs))
+    services = [(manifest, manifest.service(context)) for manifest in manifests]
+    hooks.handlers = bind(services)
+    specs.update(hooks.handlers.jobs)
+    context.jobs.learn_specs()
+    context.jobs.acceptance.deletion_check = veto(context.cascade)
+    connect(services, hooks.handlers, context)
+    return Parts(
+        context=context,
+        services=services,
+        handlers=hooks.handlers,
+        events=events,
+        repository=repository,
+        specs=specs,
+        resources=resources,
+    )
+
+
+def build_context(
+    manifests: Sequence[ServiceManifest],
+    edges: Edges,
+    resources: Sequence[Resource],
+    jobs: tuple[JobRepository, dict[str, JobSpec]],
+) -> NodeContext:
+    """What services get. ``jobs``: the repository, and the specs, which are filled in once the services are bound."""
+    config, uuids = GlobalConfigs(), UuidSource(edges.clock, edges.rng)
     tags = Tags(uuids)
     declare(manifests, config, tags, edges.properties)
-    resources = declared_resources(manifests)
-    specs: dict[str, JobSpec] = {}
-    jobs = Jobs(
-        edges.db,
-        edges.bus,
-        edges.slots,
-        uuids=uuids,
-        config=config,
-        specs=specs,
-        repository=repository,
-        node=edges.name,
-    )
-    context = NodeContext(
+    repository, specs = jobs
+    return NodeContext(
         name=edges.name,
         clock=edges.clock,
         rng=edges.rng,
         uuids=uuids,
         db=edges.db,
         bus=edges.bus,
-        jobs=jobs,
+        jobs=Jobs(
+            edges.db,
+            edges.bus,
+            edges.slots,
+            uuids=uuids,
+            config=config,
+            specs=specs,
+            repository=repository,
+            node=edges.name,
+        ),
         query=query_over(manifests, resources),
         config=config,
         properties=edges.properties,
@@ -111,23 +138,11 @@ def assemble(manifests: Sequence[ServiceManifest], edges: Edges) -> Parts:
         periodic=Periodic(edges.rng),
         manifests={manifest.id: manifest for manifest in manifests},
     )
-    services = [(manifest, manifest.service(context)) for manifest in manifests]
-    hooks.handlers = bind(services)
-    specs.update(hooks.handlers.jobs)
-    connect(services, hooks.handlers, context)
-    jobs.learn_specs()
-    return Parts(
-        context=context,
-        services=services,
-        handlers=hooks.handlers,
-        events=hooks._log,
-        repository=repository,
-        specs=specs,
-        resources=resources,
-    )
 
 
-def declare(manifests: Sequence[ServiceManifest], config: GlobalConfigs, tags: Tags, properties: Properties) -> None:
+def declare(
+    manifests: Sequence[ServiceManifest], config: GlobalConfigs, tags: Tags, properties: Properties
+) -> None:
     """Makes the settings and tags of all manifests known."""
     config.declare("the node", JOB_CONFIGS)
     for manifest in manifests:
@@ -143,10 +158,23 @@ def declared_resources(manifests: Sequence[ServiceManifest]) -> list[Resource]:
 
 def query_over(manifests: Sequence[ServiceManifest], resources: Sequence[Resource]) -> Query:
     tables = [table for manifest in manifests for table in manifest.tables]
-    return Query([*resources, JOB], [*CORE_TABLES, *tables])
+    elsewhere = {c.info["ref"] for table in tables for c in table.columns if "ref" in c.info}
+    return Query([*resources, JOB], [*CORE_TABLES, *tables], known=elsewhere)
 
 
-def connect(services: Sequence[tuple[ServiceManifest, Service]], handlers: Handlers, context: NodeContext) -> None:
+def veto(cascade: CascadeGraph) -> Callable[[Tx, JobSpec, ApiJob[Any]], None]:
+    """Lets the services below refuse a deletion that is not forced, before it is accepted."""
+
+    def check(tx: Tx, spec: JobSpec, msg: ApiJob[Any]) -> None:
+        if isinstance(msg, DeleteJob) and not msg.force:
+            cascade.check(tx, spec.resource_type, msg.uuid)
+
+    return check
+
+
+def connect(
+    services: Sequence[tuple[ServiceManifest, Service]], handlers: Handlers, context: NodeContext
+) -> None:
     """Puts extensions into their points and handlers onto the bus."""
     for manifest, service in services:
         for extension in manifest.extensions:
@@ -155,11 +183,7 @@ def connect(services: Sequence[tuple[ServiceManifest, Service]], handlers: Handl
             context.bus.declare(events(module))
     for message, bound in handlers.internal.items():
         level = bound.mark.level
-        context.bus.handle(
-            message,
-            bound.method,
-            serial=bound.mark.serial,
-            level=level if isinstance(level, int) else lambda level=level: context.config.get(level),
-        )
+        current = level if isinstance(level, int) else partial(context.config.get, level)
+        context.bus.handle(message, bound.method, serial=bound.mark.serial, level=current)
     for event, method in handlers.subscribers:
         context.bus.subscribe(event, method)

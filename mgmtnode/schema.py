@@ -23,14 +23,21 @@ END = r"$(?!\n)"  # Python's $ alone also matches before a final newline
 UUID_PATTERN = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}" + END
 OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 
-Uuid = Annotated[str, Meta(pattern=UUID_PATTERN, description="A lower-case uuid", extra_json_schema={"format": "uuid"})]
-Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*" + END)]
+Uuid = Annotated[
+    str, Meta(pattern=UUID_PATTERN, description="A lower-case uuid", extra_json_schema={"format": "uuid"})
+]
+Name = Annotated[
+    str,
+    Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*" + END),
+]
 Description = Annotated[str, Meta(max_length=2048)]
 Text = Annotated[str, Meta(max_length=65536)]
 CpuCount = Annotated[int, Meta(ge=1, le=4096, description="Virtual CPUs")]
 Memory = Annotated[int, Meta(ge=1 << 20, le=1 << 50, description="Bytes")]
 IpAddress = Annotated[str, Meta(pattern=rf"^{OCTET}(\.{OCTET}){{3}}{END}", description="An IPv4 address")]
-Cidr = Annotated[str, Meta(pattern=rf"^{OCTET}(\.{OCTET}){{3}}/([12]?[0-9]|3[0-2]){END}", description="An IPv4 network")]
+Cidr = Annotated[
+    str, Meta(pattern=rf"^{OCTET}(\.{OCTET}){{3}}/([12]?[0-9]|3[0-2]){END}", description="An IPv4 network")
+]
 MacAddress = Annotated[str, Meta(pattern="^[0-9a-f]{2}(:[0-9a-f]{2}){5}" + END, description="A MAC address")]
 Labels = list[Annotated[str, Meta(min_length=1, max_length=1024)]]
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from mgmtnode.agents.port import Agents
     from mgmtnode.bus.bus import Bus
-    from mgmtnode.bus.message import Event
     from mgmtnode.cascade.graph import CascadeGraph, OnDelete
     from mgmtnode.config.configs import GlobalConfigs
     from mgmtnode.config.file import Properties

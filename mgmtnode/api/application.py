@@ -54,7 +54,7 @@ def gateway_over(parts: Parts) -> Gateway:
         jobs=context.jobs,
         query=context.query,
         db=context.db,
-        authenticator=context.extensions.pick(Authenticator, "token"),  # type: ignore[type-abstract]  # a Protocol names it
+        authenticator=context.extensions.pick(Authenticator, "token"),
         calls={message: bound.method for message, bound in handlers.calls.items()},
     )
 

@@ -1,12 +1,12 @@
 """Messages: what services say to each other, and what the API says to them.
 
-    Message[R]        base: a typed question; ``bus.call(msg)`` answers an ``R``
-      Internal[R]     service to service, over the bus, by the route said once on the class
-      InTx[R]         service to service inside the caller's database transaction (``tx.call(msg)``); SQL only
-      ApiMessage[R]   from outside; refuses unknown fields
-        ApiJob[R]     a mutation: accepted as a job, answered 202
-        ApiCall[R]    answered at once by the node that took it (login, candidate lists, secrets shown once)
-    Event             a fact about one resource, recorded with its transaction, then told to the whole cluster
+Message[R]        base: a typed question; ``bus.call(msg)`` answers an ``R``
+  Internal[R]     service to service, over the bus, by the route said once on the class
+  InTx[R]         service to service inside the caller's database transaction (``tx.call(msg)``); SQL only
+  ApiMessage[R]   from outside; refuses unknown fields
+    ApiJob[R]     a mutation: accepted as a job, answered 202
+    ApiCall[R]    answered at once by the node that took it (login, candidate lists, secrets shown once)
+Event             a fact about one resource, recorded with its transaction, then told to the whole cluster
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Internal(Message[R], frozen=True, kw_only=True):
 
 
 class InTx(Message[R], frozen=True, kw_only=True):
-    """Handled synchronously in the caller's transaction on the same node: ``tx.call(msg)``. Does SQL and nothing else."""
+    """Handled synchronously in the caller's transaction on the same node: ``tx.call(msg)``. Does SQL only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,11 @@ def deletion_flow(
         service.node.cascade.detach(tx, context.kind, context.uuid)
         remove(service, tx, context)
 
-    steps: tuple[AnyStep, ...] = (Step("delete what is inside", run=_children), *before, TxStep("remove", run=last))
+    steps: tuple[AnyStep, ...] = (
+        Step("delete what is inside", run=_children),
+        *before,
+        TxStep("remove", run=last),
+    )
     return Flow(name, steps, result=lambda service, tx, context: NOTHING)
 
 

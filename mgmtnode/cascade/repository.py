@@ -11,7 +11,9 @@ from mgmtnode.db.session import Tx
 def referring(tx: Tx, table: str, column: str, uuid: str) -> list[str]:
     """The uuids of the rows of ``table`` whose ``column`` names ``uuid``."""
     rows = metadata.tables[table]
-    return [str(r[0]) for r in tx.execute(select(rows.c.uuid).where(rows.c[column] == uuid).order_by(rows.c.uuid))]
+    return [
+        str(r[0]) for r in tx.execute(select(rows.c.uuid).where(rows.c[column] == uuid).order_by(rows.c.uuid))
+    ]
 
 
 def empty_column(tx: Tx, table: str, column: str, uuid: str) -> None:

@@ -11,7 +11,9 @@ from mgmtnode.ring.slots import Slots
 class Membership:
     """One incarnation of this node. Fences whatever an earlier one left running."""
 
-    def __init__(self, db: Database, slots: Slots, uuids: UuidSource, *, name: str, address: str, version: str) -> None:
+    def __init__(
+        self, db: Database, slots: Slots, uuids: UuidSource, *, name: str, address: str, version: str
+    ) -> None:
         self._db, self._slots, self._uuids = db, slots, uuids
         self._name, self._address, self._version = name, address, version
         self.incarnation = 0

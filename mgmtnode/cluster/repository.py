@@ -43,9 +43,15 @@ def leave(tx: Tx, name: str, incarnation: int) -> None:
 
 def take_all_slots(tx: Tx, name: str, incarnation: int) -> None:
     """Gives every slot to one node under a new epoch."""
-    tx.execute(update(node).where(node.c.name != name).values(state=case((node.c.state == "UP", "EVICTED"), else_=node.c.state)))
     tx.execute(
-        update(ring_slot).values(owner=name, incarnation=incarnation, epoch=ring_slot.c.epoch + 1, target=None)
+        update(node)
+        .where(node.c.name != name)
+        .values(state=case((node.c.state == "UP", "EVICTED"), else_=node.c.state))
+    )
+    tx.execute(
+        update(ring_slot).values(
+            owner=name, incarnation=incarnation, epoch=ring_slot.c.epoch + 1, target=None
+        )
     )
     tx.execute(update(cluster).values(ring_version=cluster.c.ring_version + 1))
 

@@ -98,7 +98,9 @@ class HostCapacity(Data):
 
 
 class GetCapacity(ApiCall[HostCapacity], frozen=True, kw_only=True):
-    api: ClassVar[Api] = Api("capacity.read", "GET", "/capacity", "Free CPU and memory, by zone, cluster or host", admin=True)
+    api: ClassVar[Api] = Api(
+        "capacity.read", "GET", "/capacity", "Free CPU and memory, by zone, cluster or host", admin=True
+    )
 
     zone_uuid: Annotated[Uuid, Ref("zone")] | None = None
     cluster_uuid: Annotated[Uuid, Ref("cluster")] | None = None
@@ -122,4 +124,6 @@ class HostFilter(Protocol):
 
 
 NO_HOST = ErrorCode("allocator.no-host", Category.NO_CAPACITY, "no host can take the VM")
-STRATEGY_UNKNOWN = ErrorCode("allocator.strategy-unknown", Category.INVALID, "there is no such allocator strategy")
+STRATEGY_UNKNOWN = ErrorCode(
+    "allocator.strategy-unknown", Category.INVALID, "there is no such allocator strategy"
+)

@@ -35,7 +35,9 @@ class CreateCluster(CreateJob[Cluster], frozen=True, kw_only=True):
 
 
 class UpdateCluster(UpdateJob[Cluster], frozen=True, kw_only=True):
-    api: ClassVar[Api] = Api("cluster.update", "PATCH", "/clusters/{uuid}", "Change name or description", admin=True)
+    api: ClassVar[Api] = Api(
+        "cluster.update", "PATCH", "/clusters/{uuid}", "Change name or description", admin=True
+    )
     resource_type: ClassVar[str] = "cluster"
 
     name: Name | UnsetType = UNSET
@@ -43,12 +45,16 @@ class UpdateCluster(UpdateJob[Cluster], frozen=True, kw_only=True):
 
 
 class DeleteCluster(DeleteJob, frozen=True, kw_only=True):
-    api: ClassVar[Api] = Api("cluster.delete", "DELETE", "/clusters/{uuid}", "Delete a cluster and all in it", admin=True)
+    api: ClassVar[Api] = Api(
+        "cluster.delete", "DELETE", "/clusters/{uuid}", "Delete a cluster and all in it", admin=True
+    )
     resource_type: ClassVar[str] = "cluster"
 
 
 class EnableCluster(ActionJob[Cluster], frozen=True, kw_only=True):
-    api: ClassVar[Api] = Api("cluster.enable", "POST", "/clusters/{uuid}/actions/enable", "Allow placement", admin=True)
+    api: ClassVar[Api] = Api(
+        "cluster.enable", "POST", "/clusters/{uuid}/actions/enable", "Allow placement", admin=True
+    )
     resource_type: ClassVar[str] = "cluster"
 
 

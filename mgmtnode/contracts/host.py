@@ -6,7 +6,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 
-from mgmtnode.bus.message import ActionJob, Api, CreateJob, DeleteJob, Event, UpdateJob
+from msgspec import Meta
+
+from mgmtnode.bus.message import ActionJob, Api, ApiJob, CreateJob, DeleteJob, Event, Nothing, UpdateJob
 from mgmtnode.errors import Category, ErrorCode
 from mgmtnode.extension.point import extension_point
 from mgmtnode.schema import UNSET, Data, Description, Inventory, Name, Ref, Resource, UnsetType, Uuid
@@ -29,7 +31,20 @@ class HostStatus(StrEnum):
     DISCONNECTED = "Disconnected"
 
 
+Address = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=255,
+        pattern=r"^[0-9A-Za-z\[][0-9A-Za-z.:_\[\]-]*$(?!\n)",
+        description="An IP address or a DNS name, with a port if the hypervisor needs another than its own",
+    ),
+]
+
+
 class Host(Inventory):
+    """``cpu`` counts physical threads, ``memory`` is bytes; both are 0 until the host was connected once."""
+
     cluster_uuid: Annotated[Uuid, Ref("cluster")]
     zone_uuid: Annotated[Uuid, Ref("zone")]
     management_ip: str
@@ -55,34 +70,42 @@ class AddHost(CreateJob[Host], frozen=True, kw_only=True):
     name: Name
     description: Description = ""
     cluster_uuid: Annotated[Uuid, Ref("cluster")]
-    management_ip: Name
+    management_ip: Address
     hypervisor: Name | None = None
     parameters: dict[str, Any] = {}
 
 
 class UpdateHost(UpdateJob[Host], frozen=True, kw_only=True):
-    api: ClassVar[Api] = Api("host.update", "PATCH", "/hosts/{uuid}", "Change name, description or address", admin=True)
+    api: ClassVar[Api] = Api(
+        "host.update", "PATCH", "/hosts/{uuid}", "Change name, description or address", admin=True
+    )
     resource_type: ClassVar[str] = "host"
 
     name: Name | UnsetType = UNSET
     description: Description | UnsetType = UNSET
-    management_ip: Name | UnsetType = UNSET
+    management_ip: Address | UnsetType = UNSET
 
 
 class DeleteHost(DeleteJob, frozen=True, kw_only=True):
-    api: ClassVar[Api] = Api("host.delete", "DELETE", "/hosts/{uuid}", "Remove a host; its VMs are stopped", admin=True)
+    api: ClassVar[Api] = Api(
+        "host.delete", "DELETE", "/hosts/{uuid}", "Remove a host; its VMs are stopped", admin=True
+    )
     resource_type: ClassVar[str] = "host"
 
 
 class EnableHost(ActionJob[Host], frozen=True, kw_only=True):
     """Allows placement; a host in maintenance is reconnected first."""
 
-    api: ClassVar[Api] = Api("host.enable", "POST", "/hosts/{uuid}/actions/enable", "Allow placement", admin=True)
+    api: ClassVar[Api] = Api(
+        "host.enable", "POST", "/hosts/{uuid}/actions/enable", "Allow placement", admin=True
+    )
     resource_type: ClassVar[str] = "host"
 
 
 class DisableHost(ActionJob[Host], frozen=True, kw_only=True):
-    api: ClassVar[Api] = Api("host.disable", "POST", "/hosts/{uuid}/actions/disable", "Refuse placement", admin=True)
+    api: ClassVar[Api] = Api(
+        "host.disable", "POST", "/hosts/{uuid}/actions/disable", "Refuse placement", admin=True
+    )
     resource_type: ClassVar[str] = "host"
 
 
@@ -96,8 +119,38 @@ class MaintainHost(ActionJob[Host], frozen=True, kw_only=True):
 
 
 class ReconnectHost(ActionJob[Host], frozen=True, kw_only=True):
-    api: ClassVar[Api] = Api("host.reconnect", "POST", "/hosts/{uuid}/actions/reconnect", "Connect again", admin=True)
+    api: ClassVar[Api] = Api(
+        "host.reconnect", "POST", "/hosts/{uuid}/actions/reconnect", "Connect again", admin=True
+    )
     resource_type: ClassVar[str] = "host"
+
+
+class CleanupDebt(Data):
+    """Something of a resource that may be left on a host: an undo failed there for good. What the resource held
+    stays reserved until the host could be asked to remove it."""
+
+    uuid: Uuid
+    host_uuid: Uuid
+    resource_uuid: Uuid
+    job_uuid: Uuid
+    reason: str
+    created_at: datetime
+
+
+CLEANUP_DEBT = Resource("cleanup_debt", "cleanup-debts", CleanupDebt, backed=False)
+
+
+class SettleDebt(ApiJob[Nothing], frozen=True, kw_only=True):
+    """Has the host remove what is left of ``resource_uuid``, in turn with the other jobs of that resource."""
+
+    api: ClassVar[Api] = Api(
+        "cleanup_debt.settle", "POST", "", "Remove what an undo left on a host", admin=True
+    )
+    target: ClassVar[str] = "resource_uuid"
+    internal: ClassVar[bool] = True
+
+    resource_uuid: Uuid
+    host_uuid: Annotated[Uuid, Ref("host")]
 
 
 class HostAdded(Event, frozen=True, kw_only=True):
@@ -160,6 +213,13 @@ class HostVmsReported(Protocol):
 
 HOST_NOT_CONNECTED = ErrorCode("host.not-connected", Category.UNAVAILABLE, "the host is not connected")
 HOST_BAD_STATE = ErrorCode("host.bad-state", Category.STATE, "the host's state does not allow this")
-HOST_ADDRESS_TAKEN = ErrorCode("host.address-taken", Category.EXISTS, "a host with this management address exists")
-HOST_BAD_PARAMETERS = ErrorCode("host.bad-parameters", Category.INVALID, "the parameters do not fit the hypervisor")
+HOST_ADDRESS_TAKEN = ErrorCode(
+    "host.address-taken", Category.EXISTS, "a host with this management address exists"
+)
+HOST_WRONG_HYPERVISOR = ErrorCode(
+    "host.wrong-hypervisor", Category.INVALID, "the hypervisor is not the one of the cluster"
+)
+HOST_BAD_PARAMETERS = ErrorCode(
+    "host.bad-parameters", Category.INVALID, "the parameters do not fit the hypervisor"
+)
 HOST_FOREIGN = ErrorCode("host.foreign", Category.STATE, "the host belongs to another installation")

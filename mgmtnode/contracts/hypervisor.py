@@ -131,7 +131,7 @@ class PerformOnHost(Internal[VmOnHost], frozen=True, kw_only=True):
     """Has a host do something to a VM, in the host's queue, a few at a time."""
 
     route: ClassVar[Route] = by_resource("host_uuid")
-    timeout: ClassVar[float] = 3600.0
+    timeout: ClassVar[float] = 86400.0
 
     host_uuid: Annotated[Uuid, Ref("host")]
     command: VmCommand

@@ -153,14 +153,18 @@ class MigrateVm(ActionJob[Vm], frozen=True, kw_only=True):
 
 
 class RecoverVm(ActionJob[Vm], frozen=True, kw_only=True):
-    api: ClassVar[Api] = Api("vm.recover", "POST", "/vms/{uuid}/actions/recover", "Bring a destroyed VM back, stopped")
+    api: ClassVar[Api] = Api(
+        "vm.recover", "POST", "/vms/{uuid}/actions/recover", "Bring a destroyed VM back, stopped"
+    )
     resource_type: ClassVar[str] = "vm"
 
 
 class ExpungeVm(ActionJob[Vm], frozen=True, kw_only=True):
     """Deletes a destroyed VM for good. Answers with the VM as it was."""
 
-    api: ClassVar[Api] = Api("vm.expunge", "POST", "/vms/{uuid}/actions/expunge", "Delete a destroyed VM for good")
+    api: ClassVar[Api] = Api(
+        "vm.expunge", "POST", "/vms/{uuid}/actions/expunge", "Delete a destroyed VM for good"
+    )
     resource_type: ClassVar[str] = "vm"
 
 
@@ -176,7 +180,9 @@ class ChangeVmOffering(ActionJob[Vm], frozen=True, kw_only=True):
 
 
 class AttachNic(ActionJob[Vm], frozen=True, kw_only=True):
-    api: ClassVar[Api] = Api("vm.attach-nic", "POST", "/vms/{uuid}/actions/attach-nic", "Give a VM another NIC")
+    api: ClassVar[Api] = Api(
+        "vm.attach-nic", "POST", "/vms/{uuid}/actions/attach-nic", "Give a VM another NIC"
+    )
     resource_type: ClassVar[str] = "vm"
 
     l3_network_uuid: Annotated[Uuid, Ref("l3_network")]
@@ -185,7 +191,9 @@ class AttachNic(ActionJob[Vm], frozen=True, kw_only=True):
 
 
 class DetachNic(ActionJob[Vm], frozen=True, kw_only=True):
-    api: ClassVar[Api] = Api("vm.detach-nic", "POST", "/vms/{uuid}/actions/detach-nic", "Take a NIC from a VM")
+    api: ClassVar[Api] = Api(
+        "vm.detach-nic", "POST", "/vms/{uuid}/actions/detach-nic", "Take a NIC from a VM"
+    )
     resource_type: ClassVar[str] = "vm"
 
     nic_uuid: Annotated[Uuid, Ref("nic")]

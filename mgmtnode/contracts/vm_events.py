@@ -55,4 +55,6 @@ VM_HOST_UNREACHABLE = ErrorCode("vm.host-unreachable", Category.UNAVAILABLE, "th
 VM_TOO_MANY_NICS = ErrorCode("vm.too-many-nics", Category.INVALID, "a VM has at most 8 NICs")
 VM_SAME_HOST = ErrorCode("vm.same-host", Category.INVALID, "the VM is on that host already")
 VM_OFFERING_DISABLED = ErrorCode("vm.offering-disabled", Category.STATE, "the instance offering is disabled")
-VM_MIGRATION_FAILED = ErrorCode("vm.migration-failed", Category.STATE, "VMs could neither be moved nor stopped")
+VM_MIGRATION_FAILED = ErrorCode(
+    "vm.migration-failed", Category.STATE, "VMs could neither be moved nor stopped"
+)

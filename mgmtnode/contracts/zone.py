@@ -32,7 +32,9 @@ class CreateZone(CreateJob[Zone], frozen=True, kw_only=True):
 
 
 class UpdateZone(UpdateJob[Zone], frozen=True, kw_only=True):
-    api: ClassVar[Api] = Api("zone.update", "PATCH", "/zones/{uuid}", "Change name or description", admin=True)
+    api: ClassVar[Api] = Api(
+        "zone.update", "PATCH", "/zones/{uuid}", "Change name or description", admin=True
+    )
     resource_type: ClassVar[str] = "zone"
 
     name: Name | UnsetType = UNSET
@@ -42,19 +44,25 @@ class UpdateZone(UpdateJob[Zone], frozen=True, kw_only=True):
 class DeleteZone(DeleteJob, frozen=True, kw_only=True):
     """Deletes the zone and all in it, from the leaves up."""
 
-    api: ClassVar[Api] = Api("zone.delete", "DELETE", "/zones/{uuid}", "Delete a zone and all in it", admin=True)
+    api: ClassVar[Api] = Api(
+        "zone.delete", "DELETE", "/zones/{uuid}", "Delete a zone and all in it", admin=True
+    )
     resource_type: ClassVar[str] = "zone"
 
 
 class EnableZone(ActionJob[Zone], frozen=True, kw_only=True):
-    api: ClassVar[Api] = Api("zone.enable", "POST", "/zones/{uuid}/actions/enable", "Allow placement", admin=True)
+    api: ClassVar[Api] = Api(
+        "zone.enable", "POST", "/zones/{uuid}/actions/enable", "Allow placement", admin=True
+    )
     resource_type: ClassVar[str] = "zone"
 
 
 class DisableZone(ActionJob[Zone], frozen=True, kw_only=True):
     """Nothing new is placed in a disabled zone; what runs there goes on."""
 
-    api: ClassVar[Api] = Api("zone.disable", "POST", "/zones/{uuid}/actions/disable", "Refuse placement", admin=True)
+    api: ClassVar[Api] = Api(
+        "zone.disable", "POST", "/zones/{uuid}/actions/disable", "Refuse placement", admin=True
+    )
     resource_type: ClassVar[str] = "zone"
 
 

@@ -74,7 +74,9 @@ class JsonOf(TypeDecorator[Any]):
         return object
 
 
-def ref(name: str, type_: str, *, as_: str = "", back: str = "", nullable: bool = False, index: bool = True) -> Column[Any]:
+def ref(
+    name: str, type_: str, *, as_: str = "", back: str = "", nullable: bool = False, index: bool = True
+) -> Column[Any]:
     """A column with the uuid of another resource: ``ref("cluster_uuid", "cluster", as_="cluster", back="hosts")``.
 
     ``as_`` is how queries reach the resource from here (default: the column's name without ``_uuid``), ``back``

@@ -32,7 +32,7 @@ def create(tx: Tx, kind: Resource, uuid: str, name: str, *, account: str, descri
 
 def change(tx: Tx, kind: Resource, uuid: str, **values: Any) -> None:
     """Changes ``name`` and ``description``, or nothing but the time of the last change."""
-    core = {key: values[key] for key in ("name", "description") if key in values}
+    core: dict[str, Any] = {key: values[key] for key in ("name", "description") if key in values}
     if kind.unique_name and "name" in core:
         core["unique_name"] = core["name"]
     statement = update(resource).where(resource.c.uuid == uuid).values(core | {"updated_at": tx.now})
@@ -57,12 +57,18 @@ def owner_of(tx: Tx, uuid: str) -> str:
 
 
 def change_owner(tx: Tx, uuid: str, account: str) -> None:
-    tx.execute(update(resource).where(resource.c.uuid == uuid).values(account_uuid=account, updated_at=tx.now))
+    tx.execute(
+        update(resource).where(resource.c.uuid == uuid).values(account_uuid=account, updated_at=tx.now)
+    )
 
 
 def share_with(tx: Tx, uuid: str, account: str = PUBLIC) -> None:
     """Lets ``account`` (or everybody) see and use the resource, not change it. Idempotent."""
-    held = select(func.count()).select_from(share).where(share.c.resource_uuid == uuid, share.c.account_uuid == account)
+    held = (
+        select(func.count())
+        .select_from(share)
+        .where(share.c.resource_uuid == uuid, share.c.account_uuid == account)
+    )
     if not tx.execute(held).scalar():
         tx.execute(insert(share).values(resource_uuid=uuid, account_uuid=account))
 

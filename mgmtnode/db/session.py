@@ -163,5 +163,7 @@ def convert(exc: DBAPIError) -> ApiError | DBAPIError:
         return CONFLICT.error("the change collides with another one")
     unreachable = exc.connection_invalidated or isinstance(exc, InterfaceError | OperationalError)
     if unreachable:
-        return DATABASE_DOWN.error(f"the database did not do it: {text.splitlines()[0][:200]}", retry_after=1.0)
+        return DATABASE_DOWN.error(
+            f"the database did not do it: {text.splitlines()[0][:200]}", retry_after=1.0
+        )
     return exc

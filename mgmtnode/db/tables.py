@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import (
-    DDL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -94,8 +93,20 @@ job = Table(
     Column("state", String(16), nullable=False),
     Column("owner_node", String(128)),
     Column("fence", BigInteger, nullable=False, server_default="0"),
-    Column("origin", String(64), nullable=False, server_default="", comment="type where a cascading deletion began"),
-    Column("step_no", Integer, nullable=False, server_default="0", comment="first step that is not journalled as done"),
+    Column(
+        "origin",
+        String(64),
+        nullable=False,
+        server_default="",
+        comment="type where a cascading deletion began",
+    ),
+    Column(
+        "step_no",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="first step that is not journalled as done",
+    ),
     Column("step", String(64), comment="name of the step last journalled"),
     Column("steps", JsonOf(list[StepRecord]), comment="what each step did, as of the last commit"),
     Column("progress", Integer, nullable=False, server_default="0", comment="percent"),
@@ -127,10 +138,17 @@ claim = Table(
 pool = Table(
     "pool",
     metadata,
-    Column("resource_uuid", UuidText, primary_key=True, comment="whose pool: a host, an account, an IP range"),
+    Column(
+        "resource_uuid", UuidText, primary_key=True, comment="whose pool: a host, an account, an IP range"
+    ),
     Column("kind", String(64), primary_key=True),
     Column("total", BigInteger, nullable=False, comment="never below used"),
-    Column("target", BigInteger, nullable=False, comment="the limit for new reservations; a shrunk pool drains to it"),
+    Column(
+        "target",
+        BigInteger,
+        nullable=False,
+        comment="the limit for new reservations; a shrunk pool drains to it",
+    ),
     Column("used", BigInteger, nullable=False, server_default="0"),
     CheckConstraint("used <= total", name="within"),
     CheckConstraint("used >= 0", name="positive"),
@@ -161,18 +179,25 @@ allocation = Table(
 cleanup_debt = Table(
     "cleanup_debt",
     metadata,
-    Column("host_uuid", UuidText, primary_key=True),
-    Column("resource_uuid", UuidText, primary_key=True),
+    Column("uuid", UuidText, primary_key=True),
+    Column("host_uuid", UuidText, nullable=False),
+    Column("resource_uuid", UuidText, nullable=False, index=True),
     Column("job_uuid", UuidText, nullable=False),
     Column("reason", Text, nullable=False),
     Column("created_at", UtcTime, nullable=False),
+    UniqueConstraint("host_uuid", "resource_uuid"),
 )
 
 event_log = Table(
     "event",
     metadata,
     Column("seq", Identity, primary_key=True, autoincrement=True),
-    Column("xid", BigInteger, nullable=False, comment="writing transaction; readers stay below the oldest open one"),
+    Column(
+        "xid",
+        BigInteger,
+        nullable=False,
+        comment="writing transaction; readers stay below the oldest open one",
+    ),
     Column("resource_uuid", UuidText, nullable=False),
     Column("revision", BigInteger, nullable=False),
     Column("resource_type", String(64), nullable=False),
@@ -263,7 +288,7 @@ TERMINAL_GUARD: dict[str, list[str]] = {
 
 def _guard(target: Table, connection: Any, **_: Any) -> None:
     for statement in TERMINAL_GUARD[connection.dialect.name]:
-        connection.execute(DDL(statement.replace("%", "%%")))
+        connection.exec_driver_sql(statement)
 
 
 event.listen(job, "after_create", _guard)

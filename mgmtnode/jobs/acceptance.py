@@ -22,7 +22,12 @@ from mgmtnode.service import Service
 from mgmtnode.workflow.flow import AnyFlow
 
 JOB_DEADLINE = GlobalConfig(
-    "job.deadline", 1800, "A job that has not ended by then is rolled back", unit="seconds", low=1, high=604800
+    "job.deadline",
+    1800,
+    "A job that has not ended by then is rolled back",
+    unit="seconds",
+    low=1,
+    high=604800,
 )
 JOB_QUEUE = GlobalConfig("job.queue_per_resource", 32, "Open jobs one resource may have", low=1, high=10000)
 
@@ -51,6 +56,11 @@ class JobSpec:
     @property
     def resource_type(self) -> str:
         return self.message.creates or self.message.resource_type
+
+    @property
+    def may_be_gone(self) -> bool:
+        """Whether it works on what may be left of a resource that is no more."""
+        return self.message.internal and not self.resource_type
 
     def step_names(self) -> list[str]:
         return [step.name for step in self.flow.steps] if self.flow else [self.name.rpartition(".")[2]]
@@ -112,7 +122,9 @@ class Acceptance:
         if not request.spec.message.creates:
             limit = self._queue_limit()
             if self._jobs.waiting(tx, request.resource_uuid) >= limit:
-                raise QUEUE_FULL.error(f"{limit} jobs wait for it already", resource=request.resource_uuid, retry_after=1)
+                raise QUEUE_FULL.error(
+                    f"{limit} jobs wait for it already", resource=request.resource_uuid, retry_after=1
+                )
         for validator in request.spec.validators:
             validator(tx, request.msg, request.caller)
         self.deletion_check(tx, request.spec, request.msg)
@@ -129,7 +141,7 @@ class Acceptance:
     def _check_references(self, tx: Tx, request: Request) -> None:
         spec, msg, caller = request.spec, request.msg, request.caller
         wanted = _named(msg, spec.refs)
-        target = None if spec.message.creates else request.resource_uuid
+        target = None if spec.message.creates or spec.may_be_gone else request.resource_uuid
         uuids = list({uuid for _, uuid, _ in wanted} | ({target} if target else set()))
         if not uuids:
             return

@@ -72,7 +72,9 @@ Begin = Callable[[Tx, Claimed], bool]
 class Claims:
     """Claims on behalf of one incarnation of this node."""
 
-    def __init__(self, repository: JobRepository, specs: dict[str, JobSpec], name: str, incarnation: int) -> None:
+    def __init__(
+        self, repository: JobRepository, specs: dict[str, JobSpec], name: str, incarnation: int
+    ) -> None:
         self._jobs, self._specs = repository, specs
         self._name, self._incarnation = name, incarnation
 

@@ -49,5 +49,7 @@ def finish(
     jobs.write(tx, row.uuid, claimed.fence, claimed.state, values)
     jobs.release(tx, row.resource_uuid, row.uuid)
     tx.record(
-        JobEnded(resource_uuid=row.uuid, state=state, api=row.api, target_uuid=row.resource_uuid, problem=problem)
+        JobEnded(
+            resource_uuid=row.uuid, state=state, api=row.api, target_uuid=row.resource_uuid, problem=problem
+        )
     )

@@ -35,7 +35,11 @@ JOB_OPEN = GlobalConfig(
     "job.open_per_node", 20_000, "Open jobs a node takes before it answers 503", low=10, high=1_000_000
 )
 UNDO_SECONDS = GlobalConfig(
-    "job.undo_seconds", 120, "How long a failed job tries to undo a step before it leaves a debt", unit="seconds", low=1
+    "job.undo_seconds",
+    120,
+    "How long a failed job tries to undo a step before it leaves a debt",
+    unit="seconds",
+    low=1,
 )
 RETENTION = GlobalConfig("job.retention", 30 * 86400, "Ended jobs are kept this long", unit="seconds", low=60)
 JOB_CONFIGS = (JOB_DEADLINE, JOB_QUEUE, JOB_OPEN, UNDO_SECONDS, RETENTION)
@@ -187,7 +191,13 @@ class Jobs:
             self.runner.offer(seq, uuid, resource_uuid)
 
     def _request(
-        self, msg: ApiJob[Any], caller: Caller, key: str | None, parent: str | None, origin: str, deadline: float | None
+        self,
+        msg: ApiJob[Any],
+        caller: Caller,
+        key: str | None,
+        parent: str | None,
+        origin: str,
+        deadline: float | None,
     ) -> Request:
         spec = self._by_type.get(type(msg))
         if spec is None:

@@ -12,7 +12,7 @@ from sqlalchemy import and_, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mgmtnode.db.session import Tx
-from mgmtnode.db.tables import allocation, pool
+from mgmtnode.db.tables import allocation, cleanup_debt, pool
 
 
 def set_pool(tx: Tx, pool_uuid: str, kind: str, limit: int) -> None:
@@ -41,7 +41,9 @@ def reserve(
     if force:
         stretched = pool.c.used + amount
         values["total"] = (
-            func.max(pool.c.total, stretched) if tx.dialect == "sqlite" else func.greatest(pool.c.total, stretched)
+            func.max(pool.c.total, stretched)
+            if tx.dialect == "sqlite"
+            else func.greatest(pool.c.total, stretched)
         )
     else:
         fits = and_(fits, pool.c.used + amount <= pool.c.target)
@@ -75,14 +77,37 @@ def cancel(tx: Tx, allocations: Sequence[str]) -> None:
         _give_back(tx, allocation.c.uuid.in_(allocations))
 
 
+def free_unit(tx: Tx, pool_uuid: str, unit: str, *, holder: str) -> None:
+    """Gives back one named unit, if ``holder`` has it; a quarantined one stays."""
+    where = and_(allocation.c.pool_uuid == pool_uuid, allocation.c.unit == unit)
+    tx.execute(
+        delete(allocation).where(
+            where, allocation.c.resource_uuid == holder, allocation.c.state != "QUARANTINED"
+        )
+    )
+
+
 def quarantine(tx: Tx, holder: str) -> None:
     """Nobody knows whether it is still in use: keep it from being handed out until the debt is settled."""
     tx.execute(update(allocation).where(allocation.c.resource_uuid == holder).values(state="QUARANTINED"))
 
 
-def settle(tx: Tx, holder: str) -> None:
-    """The debt is paid: what was quarantined is free."""
-    _give_back(tx, allocation.c.resource_uuid == holder)
+def settle(tx: Tx, holder: str, *, pool_uuid: str | None = None) -> None:
+    """The debt is paid: what was quarantined, of one pool or at all, is free."""
+    mine = allocation.c.resource_uuid == holder
+    _give_back(tx, and_(mine, allocation.c.pool_uuid == pool_uuid) if pool_uuid else mine)
+
+
+def restore(tx: Tx, holder: str) -> None:
+    """Nothing was left behind, and ``holder`` is still there: what was quarantined is held as before."""
+    tx.execute(update(allocation).where(allocation.c.resource_uuid == holder).values(state="LIVE"))
+
+
+def drop_debt(tx: Tx, host_uuid: str, holder: str) -> int:
+    """The host owes nothing more for ``holder``. Answers how many other hosts do."""
+    mine = cleanup_debt.c.resource_uuid == holder
+    tx.execute(delete(cleanup_debt).where(mine, cleanup_debt.c.host_uuid == host_uuid))
+    return int(tx.execute(select(func.count()).select_from(cleanup_debt).where(mine)).scalar() or 0)
 
 
 def usage(tx: Tx, pool_uuid: str, kind: str) -> tuple[int, int]:
@@ -91,6 +116,24 @@ def usage(tx: Tx, pool_uuid: str, kind: str) -> tuple[int, int]:
         select(pool.c.used, pool.c.target).where(pool.c.resource_uuid == pool_uuid, pool.c.kind == kind)
     ).first()
     return (int(row[0]), int(row[1])) if row else (0, 0)
+
+
+def units(tx: Tx, pool_uuid: str, *, unit: str | None = None) -> dict[str, str]:
+    """The named units taken of a pool, or just ``unit`` if it is: unit → LIVE, HELD or QUARANTINED."""
+    taken = select(allocation.c.unit, allocation.c.state).where(allocation.c.pool_uuid == pool_uuid)
+    if unit is not None:
+        taken = taken.where(allocation.c.unit == unit)
+    return {str(r[0]): str(r[1]) for r in tx.execute(taken) if r[0] is not None}
+
+
+def units_by_state(tx: Tx, pool_uuid: str, kind: str) -> dict[str, int]:
+    """How many allocations of a pool there are: state → number."""
+    rows = tx.execute(
+        select(allocation.c.state, func.count())
+        .where(allocation.c.pool_uuid == pool_uuid, allocation.c.kind == kind)
+        .group_by(allocation.c.state)
+    )
+    return {str(r[0]): int(r[1]) for r in rows}
 
 
 def held(tx: Tx, holder: str) -> dict[tuple[str, str], int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID, uuid5
 
 import msgspec
 from sqlalchemy import and_, delete, func, or_, select, update
@@ -75,7 +76,10 @@ class JobRepository:
 
     def ahead(self, tx: Tx, resource_uuid: str, seq: int) -> bool:
         """Whether an earlier accepted job on the resource has not ended."""
-        return tx.execute(select(job.c.seq).where(_open_on(resource_uuid), job.c.seq < seq).limit(1)).first() is not None
+        return (
+            tx.execute(select(job.c.seq).where(_open_on(resource_uuid), job.c.seq < seq).limit(1)).first()
+            is not None
+        )
 
     def before(self, tx: Tx, resource_uuid: str, uuid: str) -> list[str]:
         """The open jobs on the resource accepted before job ``uuid``, oldest first."""
@@ -86,7 +90,9 @@ class JobRepository:
     def position(self, tx: Tx, uuid: str) -> int:
         """How many open jobs on its resource come before job ``uuid``."""
         mine = select(job.c.resource_uuid, job.c.seq).where(job.c.uuid == uuid).subquery()
-        ahead = and_(job.c.resource_uuid == mine.c.resource_uuid, job.c.state.in_(OPEN), job.c.seq < mine.c.seq)
+        ahead = and_(
+            job.c.resource_uuid == mine.c.resource_uuid, job.c.state.in_(OPEN), job.c.seq < mine.c.seq
+        )
         return int(tx.execute(select(func.count()).select_from(job).join(mine, ahead)).scalar() or 0)
 
     def family(self, tx: Tx, uuid: str) -> list[str]:
@@ -100,7 +106,9 @@ class JobRepository:
 
     def epoch(self, tx: Tx, slot: int, owner: str, incarnation: int) -> int | None:
         """The slot's epoch if this node owns it; the row stays locked, so no takeover commits meanwhile."""
-        where = and_(ring_slot.c.slot == slot, ring_slot.c.owner == owner, ring_slot.c.incarnation == incarnation)
+        where = and_(
+            ring_slot.c.slot == slot, ring_slot.c.owner == owner, ring_slot.c.incarnation == incarnation
+        )
         return tx.execute(select(ring_slot.c.epoch).where(where).with_for_update(read=True)).scalar()
 
     def take(self, tx: Tx, row: JobRow, values: dict[str, Any]) -> None:
@@ -134,9 +142,13 @@ class JobRepository:
         where = and_(job.c.uuid.in_(list(uuids)), job.c.cancel_requested, job.c.state.in_(OPEN))
         return {str(r[0]) for r in tx.execute(select(job.c.uuid).where(where))}
 
-    def open_in(self, tx: Tx, slots: Sequence[int] | None, after: int, limit: int) -> list[tuple[int, str, str]]:
+    def open_in(
+        self, tx: Tx, slots: Sequence[int] | None, after: int, limit: int
+    ) -> list[tuple[int, str, str]]:
         """(seq, uuid, resource) of open jobs after ``after``, oldest first; ``slots`` None means all."""
-        statement = select(job.c.seq, job.c.uuid, job.c.resource_uuid).where(job.c.state.in_(OPEN), job.c.seq > after)
+        statement = select(job.c.seq, job.c.uuid, job.c.resource_uuid).where(
+            job.c.state.in_(OPEN), job.c.seq > after
+        )
         if slots is not None:
             statement = statement.where(job.c.slot.in_(slots))
         rows = tx.execute(statement.order_by(job.c.seq).limit(limit))
@@ -146,6 +158,7 @@ class JobRepository:
         """Writes down that something of the resource may be left on the host."""
         make = (sqlite if tx.dialect == "sqlite" else postgresql).insert(cleanup_debt)
         values = {
+            "uuid": str(uuid5(UUID(host_uuid), resource_uuid)),
             "host_uuid": host_uuid,
             "resource_uuid": resource_uuid,
             "job_uuid": job_uuid,
@@ -156,12 +169,19 @@ class JobRepository:
 
     def known(self, tx: Tx, uuids: Sequence[str]) -> dict[str, tuple[str, str]]:
         """(type, account) of those resources that exist."""
-        rows = tx.execute(select(resource.c.uuid, resource.c.type, resource.c.account_uuid).where(resource.c.uuid.in_(uuids)))
+        rows = tx.execute(
+            select(resource.c.uuid, resource.c.type, resource.c.account_uuid).where(
+                resource.c.uuid.in_(uuids)
+            )
+        )
         return {str(r[0]): (str(r[1]), str(r[2])) for r in rows}
 
     def shared(self, tx: Tx, uuids: Sequence[str], account: str) -> set[str]:
         """Those of the resources that are shared with the account or with everybody."""
-        where = and_(share.c.resource_uuid.in_(uuids), or_(share.c.account_uuid == account, share.c.account_uuid == "*"))
+        where = and_(
+            share.c.resource_uuid.in_(uuids),
+            or_(share.c.account_uuid == account, share.c.account_uuid == "*"),
+        )
         return {str(r[0]) for r in tx.execute(select(share.c.resource_uuid).where(where))}
 
     def forget(self, tx: Tx, before: datetime, limit: int) -> int:
@@ -175,4 +195,6 @@ def _open_on(resource_uuid: str) -> Any:
 
 
 def _view(row: Any) -> Job:
-    return Job(**{k: v for k, v in row.items() if k in Job.__struct_fields__} | {"state": JobState(row["state"])})
+    return Job(
+        **{k: v for k, v in row.items() if k in Job.__struct_fields__} | {"state": JobState(row["state"])}
+    )

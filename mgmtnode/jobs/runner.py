@@ -112,7 +112,9 @@ class Runner:
             if not isinstance(exc, ApiError):
                 log.exception("job %s: its first step failed", uuid)
             error = from_exception(exc)
-            outcome = await persist(self._parts.db, lambda tx: self._claims.claim(tx, uuid, self._refusing(error)))
+            outcome = await persist(
+                self._parts.db, lambda tx: self._claims.claim(tx, uuid, self._refusing(error))
+            )
         await self._go_on(outcome)
         return outcome.verdict
 

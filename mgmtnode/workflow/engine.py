@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -206,7 +206,7 @@ class FlowRun:
             raise
         self._journal.leave(index, "Done")
 
-    async def _interruptible(self, work: Coroutine[Any, Any, None], order: int) -> None:
+    async def _interruptible(self, work: Awaitable[None], order: int) -> None:
         """Runs ``work`` as a task that a cancel or the deadline interrupts; raises Stopped then."""
         context = CallContext(deadline=self._deadline, trace=self.uuid, work=self._claimed.token(order))
 
@@ -244,7 +244,9 @@ class FlowRun:
         for index in range(start, end):
             bind(tx, self._claimed, index + 1)
             self._journal.enter(index, tx.now)
-            self._flow.steps[index].run(self._service, tx, self._claimed.context)
+            step = self._flow.steps[index]
+            assert isinstance(step, TxStep)
+            step.run(self._service, tx, self._claimed.context)
             if index == 0:
                 self._parts.created(tx, self._claimed)
             self._journal.leave(index, "Done", at=tx.now)
@@ -285,7 +287,9 @@ class FlowRun:
         if row.cancel_requested:
             return start, CANCELLED.error("cancelled", resource=row.resource_uuid).problem
         if row.crashes >= MAX_CRASHES_RESUMED:
-            return start, INTERRUPTED.error(f"rolled back after {row.crashes} crashes of the node that ran it").problem
+            return start, INTERRUPTED.error(
+                f"rolled back after {row.crashes} crashes of the node that ran it"
+            ).problem
         return min(start, len(self._flow.steps)), None
 
     async def _seal(self) -> Sealed | None:
@@ -308,4 +312,3 @@ class FlowRun:
         bind(tx, self._claimed)
         self._journal.quarantine(tx, problem.message)
         self._journal.end(tx, JobState.FAILED, problem=problem)
-

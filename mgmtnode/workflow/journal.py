@@ -53,7 +53,9 @@ class JobJournal:
         """Step ``index`` begins."""
         step = self._flow.steps[index]
         self.live.step, self.live.percent, self.live.text = step.name, 0, ""
-        self.live.records[index] = StepRecord(name=step.name, state="Running", started_at=at or self._clock.now())
+        self.live.records[index] = StepRecord(
+            name=step.name, state="Running", started_at=at or self._clock.now()
+        )
 
     def leave(self, index: int, state: str, error: str | None = None, at: datetime | None = None) -> None:
         """Step ``index`` came to ``state``: Done, Failed, Undone or UndoFailed."""

@@ -32,7 +32,9 @@ class Rollback:
         self._limit = asyncio.get_running_loop().time() + seconds
         self._debts: list[str] = []
 
-    async def go(self, failed: int, problem: Problem | None, outcome: JobState, sealed: Sealed | None) -> None:
+    async def go(
+        self, failed: int, problem: Problem | None, outcome: JobState, sealed: Sealed | None
+    ) -> None:
         """Undoes from step ``failed`` down. ``sealed``: how far an earlier owner's undo got."""
         steps = self._flow.steps
         below = sealed.step if sealed and sealed.step >= UNDO_ORDER else 0
@@ -64,7 +66,9 @@ class Rollback:
                 raise
             except Exception as exc:
                 unforeseen = not isinstance(exc, ApiError)
-                log.warning("job %s: undo of %s failed: %s", self._handle.uuid, step.name, exc, exc_info=unforeseen)
+                log.warning(
+                    "job %s: undo of %s failed: %s", self._handle.uuid, step.name, exc, exc_info=unforeseen
+                )
                 why = str(exc)
             if loop.time() >= self._limit:
                 break
@@ -94,7 +98,7 @@ class Rollback:
         if self._debts:
             self._journal.quarantine(tx, "; ".join(self._debts))
         for index in range(tail, -1, -1):
-            undo = self._flow.steps[index].undo
-            if undo is not None:
-                undo(self._service, tx, self._claimed.context)  # SQL steps only
+            step = self._flow.steps[index]
+            if isinstance(step, TxStep) and step.undo is not None:
+                step.undo(self._service, tx, self._claimed.context)
         self._journal.end(tx, outcome, problem=problem)

@@ -6,7 +6,10 @@ NEAREST = ("host", "cluster", "zone")
 GIB = 1 << 30
 
 STRATEGY = GlobalConfig(
-    "allocator.strategy", "LeastVmPreferred", "How hosts are ordered when nothing else says", pattern=r"[A-Za-z]+"
+    "allocator.strategy",
+    "LeastVmPreferred",
+    "How hosts are ordered when nothing else says",
+    pattern=r"[A-Za-z]+",
 )
 RESERVED_MEMORY = GlobalConfig(
     "allocator.reserved_memory",

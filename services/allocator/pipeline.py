@@ -47,11 +47,15 @@ def filters(request: ReserveHost, shut: Closed) -> list[Filter]:
     if request.zone_uuid:
         found.append(Filter("zone", lambda r: r.zone_uuid == request.zone_uuid, "they are in other zones"))
     if request.cluster_uuid:
-        found.append(Filter("cluster", lambda r: r.cluster_uuid == request.cluster_uuid, "they are in other clusters"))
+        found.append(
+            Filter("cluster", lambda r: r.cluster_uuid == request.cluster_uuid, "they are in other clusters")
+        )
     if request.host_uuid:
         found.append(Filter("host", lambda r: r.host_uuid == request.host_uuid, "another host was asked for"))
     if request.hypervisor:
-        found.append(Filter("hypervisor", lambda r: r.hypervisor == request.hypervisor, "they run another hypervisor"))
+        found.append(
+            Filter("hypervisor", lambda r: r.hypervisor == request.hypervisor, "they run another hypervisor")
+        )
     if request.avoid:
         found.append(Filter("avoid", lambda r: r.host_uuid not in request.avoid, "the VM must leave them"))
     memory = f"they have less than {request.memory / GIB:.2f} GiB of memory left"
@@ -60,7 +64,9 @@ def filters(request: ReserveHost, shut: Closed) -> list[Filter]:
         Filter("state", lambda r: r.state == ENABLED, "they are disabled or in maintenance"),
         Filter("status", lambda r: r.status == CONNECTED, "they are not connected"),
         Filter("cluster and zone state", lambda r: r not in shut, "their cluster or zone is disabled"),
-        Filter("cpu", lambda r: r.cpu_free >= request.cpu, f"they have less than {request.cpu} virtual CPUs left"),
+        Filter(
+            "cpu", lambda r: r.cpu_free >= request.cpu, f"they have less than {request.cpu} virtual CPUs left"
+        ),
         Filter("memory", lambda r: r.memory_free >= request.memory, memory),
     ]
 

@@ -67,7 +67,9 @@ class CapacityRepository:
 
     def facts(self, tx: Tx) -> list[tuple[str, str, str, int, int]]:
         """(host, cluster, zone, threads, bytes) of all hosts."""
-        columns = [host_capacity.c[name] for name in ("host_uuid", "cluster_uuid", "zone_uuid", "cpu", "memory")]
+        columns = [
+            host_capacity.c[name] for name in ("host_uuid", "cluster_uuid", "zone_uuid", "cpu", "memory")
+        ]
         return [(str(r[0]), str(r[1]), str(r[2]), int(r[3]), int(r[4])) for r in tx.execute(select(*columns))]
 
     def fitting(self, tx: Tx, request: ReserveHost, limit: int) -> list[HostRow]:
@@ -89,7 +91,9 @@ class CapacityRepository:
     def vms(self, tx: Tx, hosts: Iterable[str]) -> dict[str, int]:
         """How many VMs hold memory of each host."""
         where = and_(allocation.c.pool_uuid.in_(list(hosts)), allocation.c.kind == MEMORY)
-        rows = tx.execute(select(allocation.c.pool_uuid, func.count()).where(where).group_by(allocation.c.pool_uuid))
+        rows = tx.execute(
+            select(allocation.c.pool_uuid, func.count()).where(where).group_by(allocation.c.pool_uuid)
+        )
         return {str(r[0]): int(r[1]) for r in rows}
 
     def capacity(self, tx: Tx, **place: str | None) -> HostCapacity:

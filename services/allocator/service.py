@@ -58,7 +58,9 @@ class AllocatorService(Service):
     def reserve_on(self, tx: Tx, msg: ReserveOnHost) -> Nothing:
         if not self._take(tx, msg.host_uuid, msg.vm_uuid, (msg.cpu, msg.memory), force=msg.force):
             report = FilterReport(filter="capacity", before=1, after=0, reason="it has too little left")
-            raise NO_HOST.error(f"the host {msg.host_uuid} cannot take it", resource=msg.vm_uuid, filters=[report])
+            raise NO_HOST.error(
+                f"the host {msg.host_uuid} cannot take it", resource=msg.vm_uuid, filters=[report]
+            )
         return NOTHING
 
     @handler()

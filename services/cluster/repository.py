@@ -17,7 +17,8 @@ class ClusterRepository:
         self._query = query
 
     def get(self, tx: Tx, uuid: str) -> Cluster:
-        return self._query.get(tx, CLUSTER, uuid)
+        found: Cluster = self._query.get(tx, CLUSTER, uuid)
+        return found
 
     def insert(self, tx: Tx, work: WorkToken, msg: CreateCluster) -> Cluster:
         uuid = work.resource_uuid

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mgmtnode.bus.message import ApiJob
 from mgmtnode.cascade.graph import Doomed, OnDelete
 from mgmtnode.contracts.vm import DestroyVm, StopVm
 
 
-def _host_gone(doomed: Doomed) -> ApiJob[object]:
+def _host_gone(doomed: Doomed) -> ApiJob[Any]:
     if doomed.root == "zone":
         return DestroyVm(uuid=doomed.uuid, force=True)
     return StopVm(uuid=doomed.uuid, force=doomed.force, settle=doomed.force)

@@ -9,7 +9,11 @@ DELETION_POLICY = GlobalConfig(
     choices=("Direct", "Delay", "Never"),
 )
 EXPUNGE_PERIOD = GlobalConfig(
-    "vm.expunge_period", 604_800, "How long a destroyed VM can be recovered under Delay", unit="seconds", low=0
+    "vm.expunge_period",
+    604_800,
+    "How long a destroyed VM can be recovered under Delay",
+    unit="seconds",
+    low=0,
 )
 EXPUNGE_INTERVAL = GlobalConfig(
     "vm.expunge_interval", 3600, "How often destroyed VMs are looked through", unit="seconds", low=1

@@ -19,7 +19,9 @@ TIB = 1 << 40
 class VmQuotas:
     def quota_definitions(self) -> list[QuotaDefinition]:
         return [
-            QuotaDefinition(name="vm.num", default=100, description="VMs, destroyed ones included", unit="VMs"),
+            QuotaDefinition(
+                name="vm.num", default=100, description="VMs, destroyed ones included", unit="VMs"
+            ),
             QuotaDefinition(name="vm.cpu", default=400, description="virtual CPUs of all VMs", unit="CPUs"),
             QuotaDefinition(name="vm.memory", default=1 * TIB, description="memory of all VMs", unit="bytes"),
         ]
@@ -37,10 +39,14 @@ class Evacuation:
         rows = await node.db.read(lambda tx: self._service.vms.on_host(tx, host.uuid))
         quantity = await node.db.read(lambda tx: node.config.get_for(tx, MIGRATION_QUANTITY, place))
         movable = [row.uuid for row in rows if row.state != VmState.UNKNOWN]
-        moved = await job.children([(f"migrate {uuid}", MigrateVm(uuid=uuid)) for uuid in movable], parallel=quantity)
+        moved = await job.children(
+            [(f"migrate {uuid}", MigrateVm(uuid=uuid)) for uuid in movable], parallel=quantity
+        )
         left = _failed(movable, moved)
         if left and node.config.get(MAINTENANCE_POLICY) == "StopVmOnMigrationFailure":
-            stopped = await job.children([(f"stop {uuid}", StopVm(uuid=uuid)) for uuid in left], parallel=quantity)
+            stopped = await job.children(
+                [(f"stop {uuid}", StopVm(uuid=uuid)) for uuid in left], parallel=quantity
+            )
             left = _failed(left, stopped)
         if left:
             raise VM_MIGRATION_FAILED.error(

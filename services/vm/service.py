@@ -43,7 +43,15 @@ from services.vm.flows.create import CREATE_VM, CreateContext, forget
 from services.vm.flows.destroy import DESTROY_VM, DestroyContext
 from services.vm.flows.host_command import VmContext
 from services.vm.flows.migrate import MIGRATE_VM, MigrateContext
-from services.vm.flows.power import PAUSE_VM, REBOOT_VM, RESUME_VM, START_VM, STOP_VM, StartContext, StopContext
+from services.vm.flows.power import (
+    PAUSE_VM,
+    REBOOT_VM,
+    RESUME_VM,
+    START_VM,
+    STOP_VM,
+    StartContext,
+    StopContext,
+)
 from services.vm.repository import VmRepository
 from services.vm.state import STEADY, check_allowed
 
@@ -195,7 +203,12 @@ class VmService(Service):
     async def migration_candidates(self, msg: GetMigrationCandidates, caller: Caller) -> CandidateHosts:
         def look(tx: Tx) -> CandidateHosts:
             vm = self.node.query.get(tx, VM, msg.uuid, caller=caller)
-            conditions = ["state=Enabled", "status=Connected", f"cluster_uuid={vm.cluster_uuid}", f"uuid!={vm.host_uuid}"]
+            conditions = [
+                "state=Enabled",
+                "status=Connected",
+                f"cluster_uuid={vm.cluster_uuid}",
+                f"uuid!={vm.host_uuid}",
+            ]
             found = self.node.query.find(tx, HOST, *conditions, limit=1000) if vm.host_uuid else []
             return CandidateHosts(items=[CandidateHost(uuid=h.uuid, name=h.name) for h in found])
 
@@ -210,7 +223,9 @@ class VmService(Service):
                 raise VM_NO_SIZE.error("give an instance offering, or cpu and memory, not both")
             found: InstanceOffering = self.node.query.get(tx, INSTANCE_OFFERING, offering)
             if found.state != "Enabled":
-                raise VM_OFFERING_DISABLED.error(f"the instance offering {found.name!r} is disabled", resource=offering)
+                raise VM_OFFERING_DISABLED.error(
+                    f"the instance offering {found.name!r} is disabled", resource=offering
+                )
             return Size(cpu=found.cpu, memory=found.memory, allocator_strategy=found.allocator_strategy)
         if cpu is None or memory is None:
             raise VM_NO_SIZE.error("give an instance offering, or cpu and memory")

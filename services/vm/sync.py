@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mgmtnode.bus.message import NOTHING, Nothing
@@ -94,4 +95,8 @@ class HostReports:
             self._strangers.add((host.uuid, uuid))
             log.warning("host %s runs the VM %s, which nobody knows", host.name, uuid)
             event = StrangerVmFound(resource_uuid=host.uuid, vm_uuid=uuid, power="Running")
-            await self._service.node.db.write(lambda tx, event=event: tx.record(event))
+            await self._service.node.db.write(partial(_record, event))
+
+
+def _record(event: StrangerVmFound, tx: Tx) -> None:
+    tx.record(event)

@@ -18,7 +18,11 @@ def _static_ip(tokens: dict[str, str]) -> str | None:
 
 
 def _hostname(tokens: dict[str, str]) -> str | None:
-    return None if HOSTNAME.fullmatch(tokens["name"]) else "a host name has letters, digits and inner hyphens, at most 63"
+    return (
+        None
+        if HOSTNAME.fullmatch(tokens["name"])
+        else "a host name has letters, digits and inner hyphens, at most 63"
+    )
 
 
 STATIC_IP = SystemTag(

@@ -16,7 +16,8 @@ class ZoneRepository:
         self._query = query
 
     def get(self, tx: Tx, uuid: str) -> Zone:
-        return self._query.get(tx, ZONE, uuid)
+        found: Zone = self._query.get(tx, ZONE, uuid)
+        return found
 
     def insert(self, tx: Tx, uuid: str, name: str, description: str, account: str) -> Zone:
         resource.create(tx, ZONE, uuid, name, account=account, description=description)

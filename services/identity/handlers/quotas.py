@@ -37,7 +37,7 @@ class QuotaHandlers(Parts):
 
     def quota_definitions(self) -> list[QuotaDefinition]:
         """Of all services of this node."""
-        sources = self.node.extensions.all(QuotaSource)  # type: ignore[type-abstract]  # the point is its key
+        sources = self.node.extensions.all(QuotaSource)
         return [each for source in sources for each in source.quota_definitions()]
 
     @job()

@@ -10,7 +10,7 @@ from mgmtnode.contracts.allocator import ReserveOnHost, ReturnHost
 from mgmtnode.contracts.hypervisor import VmAction
 from mgmtnode.contracts.nic import CreateNic, RemoveNic
 from mgmtnode.contracts.quota import ReleaseQuota, ReserveQuota
-from mgmtnode.contracts.vm import AttachNic, ChangeVmOffering
+from mgmtnode.contracts.vm import AttachNic, ChangeVmOffering, Vm
 from mgmtnode.contracts.vm_events import VM_NO_SUCH_NIC, VM_TOO_MANY_NICS, VmChanged
 from mgmtnode.db.resource import owner_of
 from mgmtnode.db.session import Tx
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MAX_NICS = 8
 
 
-class ResizeContext(VmContext):
+class ResizeContext(VmContext, kw_only=True):
     msg: ChangeVmOffering
     old: tuple[int, int] = (0, 0)
     new: tuple[int, int] = (0, 0)
@@ -36,11 +36,15 @@ def hold(tx: Tx, context: VmContext, size: tuple[int, int], *, force: bool = Fal
     cpu, memory = size
     amounts = {"vm.cpu": cpu, "vm.memory": memory}
     tx.call(ReleaseQuota(resource_uuid=context.uuid, names=list(amounts)))
-    tx.call(ReserveQuota(account_uuid=owner_of(tx, context.uuid), resource_uuid=context.uuid, amounts=amounts))
+    tx.call(
+        ReserveQuota(account_uuid=owner_of(tx, context.uuid), resource_uuid=context.uuid, amounts=amounts)
+    )
     if context.host_uuid:
         tx.call(ReturnHost(vm_uuid=context.uuid))
         tx.call(
-            ReserveOnHost(vm_uuid=context.uuid, host_uuid=context.host_uuid, cpu=cpu, memory=memory, force=force)
+            ReserveOnHost(
+                vm_uuid=context.uuid, host_uuid=context.host_uuid, cpu=cpu, memory=memory, force=force
+            )
         )
 
 
@@ -89,7 +93,7 @@ CHANGE_OFFERING = Flow(
 )
 
 
-class AttachContext(VmContext):
+class AttachContext(VmContext, kw_only=True):
     msg: AttachNic
 
 
@@ -157,7 +161,7 @@ def release_nic(service: VmService, tx: Tx, context: VmContext) -> None:
     record_nics(service, tx, context)
 
 
-DETACH_NIC = Flow(
+DETACH_NIC: Flow[VmService, VmContext, Vm] = Flow(
     "vm.detach-nic",
     (
         TxStep("check", run=check_nic),

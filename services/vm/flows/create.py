@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from services.vm.service import VmService
 
 
-class CreateContext(VmContext):
+class CreateContext(VmContext, kw_only=True):
     """``nic_uuids`` are drawn before the first transaction, one for each network."""
 
     msg: CreateVm
@@ -32,7 +32,12 @@ def reserve(service: VmService, tx: Tx, context: CreateContext) -> None:
     size = service.size_of(tx, msg.instance_offering_uuid, msg.cpu, msg.memory)
     amounts = {"vm.num": 1, "vm.cpu": size.cpu, "vm.memory": size.memory}
     tx.call(ReserveQuota(account_uuid=work.account_uuid, resource_uuid=context.uuid, amounts=amounts))
-    place = {"zone_uuid": msg.zone_uuid, "cluster_uuid": msg.cluster_uuid, "host_uuid": None, "hypervisor": ""}
+    place = {
+        "zone_uuid": msg.zone_uuid,
+        "cluster_uuid": msg.cluster_uuid,
+        "host_uuid": None,
+        "hypervisor": "",
+    }
     if msg.start:
         found = tx.call(
             ReserveHost(
@@ -47,7 +52,9 @@ def reserve(service: VmService, tx: Tx, context: CreateContext) -> None:
                 system_tags=msg.system_tags,
             )
         )
-        place = {name: getattr(found, name) for name in ("zone_uuid", "cluster_uuid", "host_uuid", "hypervisor")}
+        place = {
+            name: getattr(found, name) for name in ("zone_uuid", "cluster_uuid", "host_uuid", "hypervisor")
+        }
     core = {"name": msg.name, "description": msg.description, "account": work.account_uuid}
     values = {
         "state": VmState.STARTING if msg.start else VmState.CREATED,

@@ -32,7 +32,9 @@ class DestroyContext(VmContext):
 def begin(service: VmService, tx: Tx, context: DestroyContext) -> None:
     vm = load(service, tx, context)
     check_allowed("destroy", vm.state, vm.uuid)
-    context.for_good = context.for_good or service.node.config.get(DELETION_POLICY) == "Direct" or bool(tx.origin)
+    context.for_good = (
+        context.for_good or service.node.config.get(DELETION_POLICY) == "Direct" or bool(tx.origin)
+    )
     context.settle = context.settle or bool(tx.origin)
     if vm.state == VmState.DESTROYED:
         return
@@ -56,9 +58,7 @@ def end(service: VmService, tx: Tx, context: DestroyContext) -> None:
         return
     tx.call(ReturnHost(vm_uuid=context.uuid))
     last = row.host_uuid or row.last_host_uuid
-    service.vms.move(
-        tx, row, VmState.DESTROYED, host_uuid=None, last_host_uuid=last, destroyed_at=tx.now
-    )
+    service.vms.move(tx, row, VmState.DESTROYED, host_uuid=None, last_host_uuid=last, destroyed_at=tx.now)
 
 
 def nothing(service: VmService, tx: Tx, context: DestroyContext) -> Nothing:

@@ -54,7 +54,12 @@ def on_host(context: VmContext) -> bool:
 
 
 async def command(
-    service: VmService, context: VmContext, action: VmAction, *, host: str | None = None, peer: str | None = None
+    service: VmService,
+    context: VmContext,
+    action: VmAction,
+    *,
+    host: str | None = None,
+    peer: str | None = None,
 ) -> None:
     """Has the VM's host (or ``host``) do it, and waits until it is done. Raises what the host reports."""
     assert context.spec is not None
@@ -73,7 +78,10 @@ async def find_host(service: VmService, uuid: str) -> Host:
 
 def address_of(host: Host) -> HostAddress:
     return HostAddress(
-        uuid=host.uuid, hypervisor=host.hypervisor, management_ip=host.management_ip, parameters=host.parameters
+        uuid=host.uuid,
+        hypervisor=host.hypervisor,
+        management_ip=host.management_ip,
+        parameters=host.parameters,
     )
 
 

@@ -83,7 +83,9 @@ def settle(service: VmService, tx: Tx, context: MigrateContext) -> None:
         cluster_uuid=context.cluster_uuid,
     )
     tx.record(
-        VmMigrated(resource_uuid=context.uuid, from_host_uuid=context.host_uuid, to_host_uuid=context.peer_uuid)
+        VmMigrated(
+            resource_uuid=context.uuid, from_host_uuid=context.host_uuid, to_host_uuid=context.peer_uuid
+        )
     )
 
 

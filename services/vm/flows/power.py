@@ -113,7 +113,7 @@ def stopped(service: VmService, tx: Tx, context: StopContext) -> None:
     tx.call(ReturnHost(vm_uuid=context.uuid))
 
 
-STOP_VM = Flow(
+STOP_VM: Flow[VmService, StopContext, Vm] = Flow(
     "vm.stop",
     (
         TxStep("check", run=begin(STOPPING), undo=restore),
@@ -173,7 +173,7 @@ async def destroy_on_host(service: VmService, job: JobHandle, context: StartCont
 
 STARTING = Change("start", VmAction.START, VmState.STARTING, VmState.RUNNING)
 
-START_VM = Flow(
+START_VM: Flow[VmService, StartContext, Vm] = Flow(
     "vm.start",
     (
         TxStep("reserve a host", run=place, undo=unplace),

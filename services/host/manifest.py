@@ -1,0 +1,19 @@
+from mgmtnode.contracts import host as contract
+from mgmtnode.contracts import hypervisor
+from mgmtnode.service import ServiceManifest
+from services.host.cascade import CASCADE
+from services.host.config import CONFIG
+from services.host.models import host
+from services.host.service import HostService
+
+manifest = ServiceManifest(
+    id="host",
+    summary="Machines that run VMs: added, watched, maintained, and the way of commands to them",
+    service=HostService,
+    contract=(contract, hypervisor),
+    requires=("cluster",),
+    tables=(host,),
+    migrations="services.host.migrations",
+    config=CONFIG,
+    cascade=CASCADE,
+)

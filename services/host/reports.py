@@ -1,0 +1,53 @@
+"""What hosts say runs there, told to whom it concerns."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from mgmtnode.contracts.host import HostState, HostVmsReported, ReportedVm
+from mgmtnode.contracts.hypervisor import HostReport
+from mgmtnode.service import NodeContext
+from services.host.drivers import HostDrivers
+from services.host.repository import HostRecord
+
+log = logging.getLogger(__name__)
+
+LEAVING = (HostState.PRE_MAINTENANCE, HostState.MAINTENANCE)
+
+
+class HostReports:
+    def __init__(self, node: NodeContext, drivers: HostDrivers) -> None:
+        self._node, self._drivers = node, drivers
+
+    async def ask(self, record: HostRecord) -> HostReport:
+        """Asks the host and tells the listeners. Raises what the driver raises."""
+        asked_at = self._node.clock.now()
+        report = await self._drivers.report(record)
+        await self.tell(record, asked_at, report)
+        return report
+
+    async def tell(self, record: HostRecord, asked_at: datetime, report: HostReport) -> bool:
+        """Whether all listeners took it. What leaves for maintenance is nobody's business but the flow's."""
+        if record.host.state in LEAVING:
+            return True
+        vms = [ReportedVm(uuid=vm.uuid, power=vm.power) for vm in report.vms]
+        taken = True
+        for listener in self._node.extensions.all(HostVmsReported):  # type: ignore[type-abstract]  # the point is its key
+            try:
+                await listener.vms_reported(record.host, asked_at, vms)
+            except Exception:
+                log.exception("host %s: somebody could not take its report", record.host.uuid)
+                taken = False
+        return taken
+
+    async def unknown(self, record: HostRecord) -> bool:
+        """The host has been silent for too long. Whether all listeners took that."""
+        taken = True
+        for listener in self._node.extensions.all(HostVmsReported):  # type: ignore[type-abstract]  # the point is its key
+            try:
+                await listener.vms_unknown(record.host)
+            except Exception:
+                log.exception("host %s: somebody could not take that its VMs are unknown", record.host.uuid)
+                taken = False
+        return taken
