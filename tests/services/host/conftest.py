@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mgmtnode.testing.cloud import Cloud, NodeThread, operator_token
+from mgmtnode.testing.cloud import Cloud, NodeThread, Refused, operator_token
 from services.host.service import HostService
 from tests.services.host import scripted
 
@@ -34,6 +34,25 @@ class Rack:
         found = {manifest.id: service for manifest, service in self.cloud.node.parts.services}["host"]
         assert isinstance(found, HostService)
         return found
+
+    def refused(self, work: Callable[[], object]) -> Refused:
+        with pytest.raises(Refused) as refused:
+            work()
+        return refused.value
+
+    def ping(self, *uuids: str) -> None:
+        """Has the hosts pinged now, and does not wait for it."""
+
+        async def poke() -> None:
+            for uuid in uuids:
+                self.service.watcher.rounds.poke(uuid)
+
+        self.cloud.thread.run(poke())
+
+    def silence(self, host: dict[str, Any]) -> None:
+        """The host falls silent, and is noticed to have."""
+        self.script.down.add(host["management_ip"])
+        self.cloud.until(lambda: self.ping(host["uuid"]) or self.status(host["uuid"]) == "Disconnected")
 
     def config(self, name: str, value: object) -> None:
         uuid = self.cloud.list("global-configs", f"name={name}")[0]["uuid"]
