@@ -70,8 +70,11 @@ class NodeThread:
 
     def run(self, work: Coroutine[Any, Any, T], timeout: float = WAIT) -> T:
         """Runs a coroutine on the node's loop and waits for it."""
-        future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
-        return future.result(timeout)
+        return self.begin(work).result(timeout)
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Starts a coroutine on the node's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     @property
     def url(self) -> str:

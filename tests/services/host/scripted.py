@@ -17,9 +17,12 @@ from mgmtnode.contracts.hypervisor import (
     HostFacts,
     HostReport,
     HypervisorDriver,
+    PerformOnHost,
     SealedVm,
+    VmAction,
     VmCommand,
     VmOnHost,
+    VmSpec,
 )
 from mgmtnode.db.session import Tx
 from mgmtnode.errors import ApiError
@@ -80,6 +83,12 @@ def fresh() -> Script:
     """The script of a new test."""
     SCRIPT.__dict__.update(Script().__dict__)
     return SCRIPT
+
+
+def vm_command(host_uuid: str, vm_uuid: str, action: VmAction = VmAction.START) -> PerformOnHost:
+    """A command to a host, about a VM of the smallest size."""
+    spec = VmSpec(uuid=vm_uuid, name="vm", cpu=1, memory=GIB)
+    return PerformOnHost(host_uuid=host_uuid, command=VmCommand(action=action, vm=spec))
 
 
 class ScriptedDriver:
