@@ -125,8 +125,7 @@ class ManagementNode:
         connections = self._properties.get(core.DATABASE_CONNECTIONS)
         self.db = open_database(self.database_url, self._clock, name=self.name, connections=connections)
         self._on_stop("the database", self.db.close)
-        tables = [table for manifest in self._manifests for table in manifest.tables]
-        await asyncio.to_thread(upgrade, self.db, tables)
+        await asyncio.to_thread(upgrade, self.db, self._manifests)
 
     async def _join(self) -> None:
         address = (
