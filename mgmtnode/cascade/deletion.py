@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mgmtnode.bus.message import NOTHING, Nothing
+from mgmtnode.bus.message import NOTHING, ApiJob, Nothing
 from mgmtnode.db.session import Tx
-from mgmtnode.errors import IN_USE
-from mgmtnode.jobs.job import JobState
+from mgmtnode.errors import IN_USE, ApiError, Category, Problem
+from mgmtnode.jobs.job import Job, JobState
 from mgmtnode.workflow.flow import Flow, FlowContext, Step, TxStep
 
 if TYPE_CHECKING:
@@ -56,8 +57,10 @@ async def _children(service: Any, job: JobHandle, context: DeletionContext) -> N
         )
         if not work:
             return
-        ended = await job.children([(f"{round_}:{key}", msg) for key, msg in work], parallel=PARALLEL)
-        failed = [child for child in ended if child.state is not JobState.SUCCEEDED]
+        ended = await _ended(job, [(f"{round_}:{key}", msg) for key, msg in work])
+        failed = [
+            child for child in ended if child.state is not JobState.SUCCEEDED and not _is_gone(child.error)
+        ]
         if failed and not context.force:
             raise IN_USE.error(
                 f"{len(failed)} of {len(ended)} resources below could not be deleted",
@@ -65,3 +68,28 @@ async def _children(service: Any, job: JobHandle, context: DeletionContext) -> N
                 jobs=[child.uuid for child in failed[:20]],
                 first=failed[0].error.message if failed[0].error else "",
             )
+
+
+async def _ended(job: JobHandle, work: Sequence[tuple[str, ApiJob[Any]]]) -> list[Job]:
+    """Runs the children. Several roads lead to one resource (a VM is below its host and below its zone): what was
+    gone before its turn came needs no job."""
+    gate = asyncio.Semaphore(PARALLEL)
+
+    async def one(key: str, msg: ApiJob[Any]) -> Job | None:
+        async with gate:
+            try:
+                return await job.child(msg, key=key)
+            except ApiError as refused:
+                if _is_gone(refused.problem):
+                    return None
+                raise
+
+    ended = await asyncio.gather(*(one(key, msg) for key, msg in work), return_exceptions=True)
+    for refused in ended:
+        if isinstance(refused, BaseException):
+            raise refused
+    return [child for child in ended if isinstance(child, Job)]
+
+
+def _is_gone(problem: Problem | None) -> bool:
+    return problem is not None and problem.category is Category.NOT_FOUND
