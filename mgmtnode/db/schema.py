@@ -77,18 +77,19 @@ def upgrade(db: SqlDatabase, manifests: Iterable[ServiceManifest]) -> list[str]:
 
 def branches(manifests: Iterable[ServiceManifest]) -> list[Branch]:
     """The core's branch, then those of the services in their order. Raises SchemaError for a malformed one."""
-    found = [_branch(CORE, CORE_PACKAGE)]
-    for manifest in manifests:
-        if manifest.migrations:
-            found.append(_branch(branch_name(manifest.id), manifest.migrations))
-    return found
+    services = [
+        (branch_name(manifest.id), manifest.migrations) for manifest in manifests if manifest.migrations
+    ]
+    return [_branch(name, package) for name, package in ((CORE, CORE_PACKAGE), *services)]
 
 
 def branch_name(service: str) -> str:
     """A service's id as Alembic can have it."""
     name = service.replace("-", "_")
     if name == CORE or len(name) > NAME_LENGTH:
-        raise SchemaError(f"service {service!r}: a service with tables needs another id, of at most {NAME_LENGTH} letters")
+        raise SchemaError(
+            f"service {service!r}: a service with tables needs another id, of at most {NAME_LENGTH} letters"
+        )
     return name
 
 
@@ -100,10 +101,16 @@ def _branch(name: str, package: str) -> Branch:
             continue
         number = int(match[1])
         if number in files:
-            raise SchemaError(f"{directory}: {files[number]} and {file.name} have one number; renumber the later one")
+            raise SchemaError(
+                f"{directory}: {files[number]} and {file.name} have one number; renumber the later one"
+            )
         files[number] = file.name
     if sorted(files) != list(range(1, len(files) + 1)) or not files:
-        fault = "has no revisions" if not files else f"must be numbered from 0001 without gaps, not {sorted(files)}"
+        fault = (
+            "has no revisions"
+            if not files
+            else f"must be numbered from 0001 without gaps, not {sorted(files)}"
+        )
         raise SchemaError(f"{directory}: {fault}; scripts/make-migration makes them")
     return Branch(name, directory, files)
 
@@ -145,7 +152,10 @@ def pending(connection: Connection, known: Sequence[Branch]) -> list[str]:
                 "one, or restore a backup from before the upgrade"
             )
     return [
-        branch.revision(number) for branch in known for number in sorted(branch.files) if number > done.get(branch.name, 0)
+        branch.revision(number)
+        for branch in known
+        for number in sorted(branch.files)
+        if number > done.get(branch.name, 0)
     ]
 
 
