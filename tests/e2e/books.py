@@ -21,8 +21,8 @@ def check(data_dir: Path) -> None:
     assert rows(book, f"SELECT uuid, api, state FROM job WHERE state IN {OPEN}") == []
     assert rows(book, "SELECT * FROM claim") == []
     assert rows(book, "SELECT * FROM cleanup_debt") == []
-    recorded = set(rows(book, "SELECT host_uuid, uuid FROM vm WHERE host_uuid IS NOT NULL"))
-    assert set(rows(hosts, "SELECT host, uuid FROM sim_vm")) == recorded
+    recorded = rows(book, "SELECT host.management_ip, vm.uuid FROM vm JOIN host ON host.uuid = vm.host_uuid")
+    assert sorted(rows(hosts, "SELECT host, uuid FROM sim_vm")) == sorted(recorded)
     _check_ledger(book)
 
 

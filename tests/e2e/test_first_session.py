@@ -71,8 +71,15 @@ def test_an_operator_takes_a_cloud_from_nothing_to_vms_and_back(node: DevNode) -
 
 
 def test_a_kill_in_the_middle_of_fifty_creates_loses_and_leaks_nothing(node: DevNode) -> None:
+    with node.http() as http:
+        slow = http.patch(
+            "/global-configs/simulator.delay_ms", json={"value": 1500}, headers={"prefer": "wait=9"}
+        )
+        assert slow.status_code == 200, slow.text
     jobs = post_fifty(node)
     node.kill()
+    interrupted = "SELECT count(*) FROM job WHERE state = 'Running'"
+    assert books.rows(node.data_dir / "mgmtnode.db", interrupted)[0][0] > 10
     node.start()
     with node.http() as http:
         ended = [until_ended(http, job) for job in jobs]

@@ -1,0 +1,1 @@
+"""The whole node from outside: bad input, fuzzing, failures to boot."""
