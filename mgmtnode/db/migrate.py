@@ -12,11 +12,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.script.revision import RevisionError
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, Table, inspect, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from mgmtnode.db.base import metadata
-from mgmtnode.db.schema import BASE, CORE, Branch, SchemaError, applied, pending
+from mgmtnode.db.schema import BASE, CORE, Branch, SchemaError, applied, numbers, pending
 from mgmtnode.db.tables import CORE_TABLES
 
 if TYPE_CHECKING:
@@ -109,12 +111,22 @@ def _scripts(known: Sequence[Branch]) -> ScriptDirectory:
     scripts = ScriptDirectory(
         known[0].directory.parent, version_locations=[branch.directory for branch in known]
     )
-    for branch in known:
-        for number, file in branch.files.items():
-            script = scripts.get_revision(branch.revision(number))
-            if (said := _said(script.module)) != (wanted := _wanted(branch, number)):
-                raise SchemaError(f"{branch.directory / file}: must say {wanted}, not {said}")
+    try:
+        for branch in known:
+            for number, file in branch.files.items():
+                script = scripts.get_revision(branch.revision(number))
+                if (said := _said(script.module)) != (wanted := _wanted(branch, number)):
+                    raise SchemaError(f"{branch.directory / file}: must say {wanted}, not {said}")
+    except (CommandError, RevisionError) as exc:
+        raise SchemaError(f"the revisions do not fit together: {exc}") from exc
     return scripts
+
+
+def _heads(done: dict[str, int], known: Sequence[Branch]) -> set[str]:
+    """What Alembic is to take as applied: of the services that are enabled only, and without what that implies."""
+    heads = {branch.revision(done[branch.name]) for branch in known if branch.name in done}
+    implied = known[0].revision(BASE)
+    return heads - {implied} if len(heads) > 1 else heads
 
 
 def _wanted(branch: Branch, number: int) -> dict[str, Any]:
@@ -137,13 +149,12 @@ def _plan(scripts: ScriptDirectory, known: Sequence[Branch], begun: list[str]) -
     """The core's revisions first, so that services may rely on all of the core; ``begun`` gets each one's name."""
 
     def steps(heads: Any, context: MigrationContext) -> Steps:
-        names = {branch.name for branch in known}
-        ours = {head for head in heads if head.rpartition("_")[0] in names}
+        ours = _heads(numbers(heads), known)
         core_head = known[0].revision(known[0].head)
         plan: Any = scripts._upgrade_revs  # it takes several heads, and its annotation says one
         first = list(plan(core_head, tuple(ours)))
         if first:
-            ours = {head for head in ours if head.rpartition("_")[0] != CORE} | {core_head}
+            ours = {head for head in ours if not head.startswith(f"{CORE}_")} | {core_head}
         for step in (*first, *plan("heads", tuple(ours))):
             begun.append(step.to_revisions_no_deps[0])
             yield step

@@ -131,14 +131,14 @@ def applied(connection: Connection) -> dict[str, int]:
     """The number of the last applied revision by branch, of services that are not enabled, too."""
     if connection.execute(text(HAS_VERSIONS[connection.dialect.name])).first() is None:
         return {}
-    numbers: dict[str, int] = {}
-    for (revision,) in connection.execute(text("select version_num from alembic_version")):
-        name, _, number = str(revision).rpartition("_")
-        if number.isdigit():
-            numbers[name] = int(number)
-    if numbers:
-        numbers.setdefault(CORE, BASE)  # Alembic does not list a revision that a listed one depends on
-    return numbers
+    return numbers(connection.execute(text("select version_num from alembic_version")).scalars())
+
+
+def numbers(listed: Iterable[str]) -> dict[str, int]:
+    """What Alembic lists, by branch. It leaves out a revision that a listed one depends on: the core's first."""
+    parted = (revision.rpartition("_") for revision in listed)
+    found = {name: int(number) for name, _, number in parted if number.isdigit()}
+    return {CORE: BASE} | found if found else {}
 
 
 def pending(connection: Connection, known: Sequence[Branch]) -> list[str]:

@@ -76,7 +76,7 @@ def revision(name: str, number: int, body: str, **said: object) -> str:
         "depends": "core_0001" if first and name != "core" else None,
     }
     lines = "".join(f"    {line}\n" for line in body.splitlines())
-    return REVISION.format(name=name, number=number, **(place | said)) + lines
+    return REVISION.format(**({"name": name, "number": number} | place | said)) + lines
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
-from sqlalchemy import inspect, insert, text, update
+from sqlalchemy import insert, inspect, text, update
 from sqlalchemy.exc import DBAPIError
 
 from mgmtnode.db import migrate
@@ -25,7 +25,9 @@ from mgmtnode.ports import SystemClock
 from mgmtnode.service import ServiceManifest
 from tests.db.conftest import Plant, revision
 
-MAKE_GADGETS = 'op.create_table("gadget", sa.Column("uuid", UuidText, sa.ForeignKey("resource.uuid"), primary_key=True))'
+MAKE_GADGETS = (
+    'op.create_table("gadget", sa.Column("uuid", UuidText, sa.ForeignKey("resource.uuid"), primary_key=True))'
+)
 NODES = 4
 
 
@@ -89,7 +91,9 @@ def test_a_boot_with_nothing_to_do_does_not_load_alembic(tmp_path: Path) -> None
         "print(len(upgrade(db, discover())), 'alembic' in sys.modules)\n"
     )
     first, second = (
-        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
+        ).stdout
         for _ in range(2)
     )
     assert first.split()[1] == "True"
@@ -191,6 +195,8 @@ def test_a_revision_that_fails_leaves_the_database_as_it_was(db: SqlDatabase, pl
     assert upgrade(db, [plant("gadget", MAKE_GADGETS)]) == ["gadget_0001"]
 
 
+# Copying a table reflects those that it refers to, and SQLAlchemy warns of an index on an expression.
+@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index")
 def test_changing_a_table_keeps_the_rows_that_refer_to_it(db: SqlDatabase, plant: Plant) -> None:
     make = (
         MAKE_GADGETS + '\nop.create_table("part", sa.Column("gadget", UuidText, '
@@ -226,10 +232,14 @@ def test_references_that_an_upgrade_breaks_undo_it(db: SqlDatabase, plant: Plant
     assert listed(db)["gadget"] == 1
 
 
+@pytest.mark.parametrize("before", ["", "zone", "gadget"])
 def test_the_printed_sql_does_what_an_upgrade_does(
-    databases: Callable[[], SqlDatabase], manifests: list[ServiceManifest]
+    before: str, databases: Callable[[], SqlDatabase], manifests: list[ServiceManifest], plant: Plant
 ) -> None:
     printed, upgraded = databases(), databases()
+    installed = [*manifests, plant("gadget", MAKE_GADGETS)]
+    for db in (printed, upgraded) if before else ():
+        upgrade(db, [manifest for manifest in installed if manifest.id == before])
     upgrade(upgraded, manifests)
     sql = migrate.statements(printed.engine, branches(manifests))
     connection = printed.engine.raw_connection()
@@ -270,12 +280,13 @@ def test_files_that_are_not_numbered_one_by_one_are_refused(
 
 
 @pytest.mark.parametrize(
-    "said", [{"depends": None}, {"depends": "zone_0001"}, {"label": "zone"}, {"down": "core_0001"}]
+    "said",
+    [{"number": 7}, {"depends": None}, {"depends": "zone_0001"}, {"label": "zone"}, {"down": "core_0001"}],
 )
 def test_a_revision_that_is_not_where_its_file_is_is_refused(
     said: dict[str, object], db: SqlDatabase, manifests: list[ServiceManifest], plant: Plant
 ) -> None:
     zone = [manifest for manifest in manifests if manifest.id == "zone"]
-    with pytest.raises((SchemaError, Exception), match="gadget|zone"):
+    with pytest.raises(SchemaError, match="gadget"):
         upgrade(db, [*zone, plant("gadget", MAKE_GADGETS, **said)])
     assert tables_of(db) == set()
