@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from alembic import op
 from mgmtnode.db.base import UuidText
 
-revision = "{name}_{number:04d}"
+revision = {id!r}
 down_revision = {down!r}
 branch_labels = {label!r}
 depends_on = {depends!r}
@@ -71,12 +71,13 @@ def revision(name: str, number: int, body: str, **said: object) -> str:
     """The text of a revision; ``said`` replaces what it should say about its place."""
     first = number == 1
     place = {
+        "id": f"{name}_{number:04d}",
         "down": None if first else f"{name}_{number - 1:04d}",
         "label": name if first else None,
         "depends": "core_0001" if first and name != "core" else None,
     }
     lines = "".join(f"    {line}\n" for line in body.splitlines())
-    return REVISION.format(**({"name": name, "number": number} | place | said)) + lines
+    return REVISION.format(**(place | said)) + lines
 
 
 @pytest.fixture

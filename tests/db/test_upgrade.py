@@ -281,7 +281,13 @@ def test_files_that_are_not_numbered_one_by_one_are_refused(
 
 @pytest.mark.parametrize(
     "said",
-    [{"number": 7}, {"depends": None}, {"depends": "zone_0001"}, {"label": "zone"}, {"down": "core_0001"}],
+    [
+        {"id": "gadget_0007"},
+        {"depends": None},
+        {"depends": "zone_0001"},
+        {"label": "zone"},
+        {"down": "core_0001"},
+    ],
 )
 def test_a_revision_that_is_not_where_its_file_is_is_refused(
     said: dict[str, object], db: SqlDatabase, manifests: list[ServiceManifest], plant: Plant
