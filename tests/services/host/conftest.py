@@ -11,7 +11,6 @@ import pytest
 
 from mgmtnode.testing.cloud import Cloud, NodeThread, operator_token
 from services.host.service import HostService
-
 from tests.services.host import scripted
 
 SERVICES = ("identity", "config", "zone", "cluster", "host")
@@ -32,7 +31,7 @@ class Rack:
 
     @property
     def service(self) -> HostService:
-        found = dict((manifest.id, service) for manifest, service in self.cloud.node.parts.services)["host"]
+        found = {manifest.id: service for manifest, service in self.cloud.node.parts.services}["host"]
         assert isinstance(found, HostService)
         return found
 

@@ -1,10 +1,9 @@
-"""A tiny service for tests: a hypervisor whose answers are scripted, and neighbours that note what they hear."""
+"""A service for tests: a hypervisor whose answers are scripted, and neighbours that note what they hear."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import EntryPoint, entry_points
@@ -169,6 +168,3 @@ def points(*services: str) -> list[EntryPoint]:
     """The installed services of these names, and the scripted hypervisor."""
     installed = [point for point in entry_points(group=GROUP) if point.name in services]
     return [*installed, _Here("scripted", "tests:manifest", GROUP)]
-
-
-Condition = Callable[[], Any]
