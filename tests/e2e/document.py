@@ -8,7 +8,13 @@ from typing import Any
 
 Json = dict[str, Any]
 NOWHERE = "0199aaaa-bbbb-7ccc-8ddd-eeeeffff0000"  # the uuid of nothing
-OFTEN = {"cidr": "10.9.0.0/24", "start_ip": "10.9.0.10", "end_ip": "10.9.0.99", "gateway": "10.9.0.1"}
+OFTEN: Json = {
+    "management_ip": "192.0.2.9",
+    "cidr": "10.9.0.0/24",
+    "start_ip": "10.9.0.10",
+    "end_ip": "10.9.0.99",
+    "gateway": "10.9.0.1",
+}
 JSON_TYPES: dict[str, Any] = {
     "string": "text",
     "integer": 7,
@@ -143,7 +149,7 @@ class Document:
             return {n: self._sample(n, s, known) for n, s in schema.get("properties", {}).items() if n in required}
         if schema.get("format") == "uuid":
             return NOWHERE
-        return {"boolean": True, "null": None}.get(kind, "sample text")
+        return {"boolean": True, "null": None}.get(kind, "sample")
 
 
 def _out_of_bounds(schema: Json, fitting: set[str]) -> Iterator[Any]:
