@@ -1,7 +1,7 @@
 """Pages of the documentation: their blocks and links, and a shell session that runs a page as a reader would.
 
-A page that starts no node finds a development node running. A block ```` ```sh ```` is run; ```` ```sh skip ```` is not. A block ```` ```output ```` after it is what it prints on
-stdout: ``…`` stands for any text, on a line of its own for any number of lines, and blanks for any number of blanks.
+A page that starts no node finds a development node running. A block ```` ```sh ```` is run; ```` ```sh skip ```` is
+not. A block ```` ```output ```` after it is what it prints on stdout: ``…`` stands for any text, on a line of its own for any number of lines, and blanks for any number of blanks.
 """
 
 from __future__ import annotations
@@ -15,13 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^`\n]*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(
+    r"^(?P<indent> *)```(?P<info>[^`\n]*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL
+)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
 ANCHOR = re.compile(r'<a id="([^"]+)"')
 MARK = "\x1e"
 SECONDS = 180.0
-START = "scripts/run >node.log & until grep -q ^ready node.log; do sleep 0.2; done"  # pages that start no node
+START = (
+    "scripts/run >node.log & until grep -q ^ready node.log; do sleep 0.2; done"  # pages that start no node
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,9 @@ def pages() -> list[Path]:
 
 
 def blocks(text: str) -> list[Block]:
-    return [Block(m["info"].strip(), m["text"], text.count("\n", 0, m.start()) + 2) for m in FENCE.finditer(text)]
+    return [
+        Block(m["info"].strip(), m["text"], text.count("\n", 0, m.start()) + 2) for m in FENCE.finditer(text)
+    ]
 
 
 def prose(text: str) -> str:
@@ -55,7 +61,9 @@ def links(text: str) -> list[str]:
 
 def anchors(text: str) -> set[str]:
     """What links into a page may name: its headings as they are turned into ids, and explicit ones."""
-    slugs = (re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in HEADING.findall(prose(text)))
+    slugs = (
+        re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in HEADING.findall(prose(text))
+    )
     return {*slugs, *ANCHOR.findall(text)}
 
 
@@ -86,7 +94,9 @@ class Checkout:
         """Runs the page's blocks in one shell and returns what each printed. Fails naming the block's line."""
         todo = [block for block, _ in steps(page)]
         begin = "" if any(re.search(r"scripts/run|mgmtnode run", b.text) for b in todo) else START
-        script = "\n".join(["set -eu -o pipefail", begin, *(f"{self._here(b.text)}\nprintf '{MARK}'" for b in todo)])
+        script = "\n".join(
+            ["set -eu -o pipefail", begin, *(f"{self._here(b.text)}\nprintf '{MARK}'" for b in todo)]
+        )
         code, out, err = self._shell(script)
         printed = out.split(MARK)
         if code != 0:
@@ -149,7 +159,9 @@ def _pattern(expected: str) -> str:
     parts = []
     for line in _squeezed(expected).splitlines():
         any_lines = line == "…"
-        parts.append(r"(?:[^\n]*\n)*" if any_lines else r"[^\n]*".join(map(re.escape, line.split("…"))) + "\n")
+        parts.append(
+            r"(?:[^\n]*\n)*" if any_lines else r"[^\n]*".join(map(re.escape, line.split("…"))) + "\n"
+        )
     return "".join(parts)
 
 
