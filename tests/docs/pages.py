@@ -1,7 +1,8 @@
 """Pages of the documentation: their blocks and links, and a shell session that runs a page as a reader would.
 
 A page that starts no node finds a development node running. A block ```` ```sh ```` is run; ```` ```sh skip ```` is
-not. A block ```` ```output ```` after it is what it prints on stdout: ``…`` stands for any text, on a line of its own for any number of lines, and blanks for any number of blanks.
+not. A block ```` ```output ```` after it is what it prints on stdout: ``…`` stands for any text, on a line of its own
+for any number of lines, and blanks for any number of blanks.
 """
 
 from __future__ import annotations
