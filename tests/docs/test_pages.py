@@ -100,3 +100,15 @@ def test_blocks_say_whether_they_are_run() -> None:
         Block("output", "1\n", 7),
         Block("sh skip", "two\n", 10),
     ]
+
+
+def test_the_tutorial_shows_the_example_as_it_is() -> None:
+    example = ROOT / "docs" / "examples" / "greeting"
+    code = "\n".join(file.read_text() for file in [example / "pyproject.toml", *example.rglob("*.py")])
+    shown = [
+        b
+        for b in blocks((ROOT / "docs/tutorial/write-a-service.md").read_text())
+        if b.info in ("python", "toml")
+    ]
+    assert [block.text for block in shown if block.text not in code] == []
+    assert len(shown) > 3
