@@ -13,7 +13,6 @@ import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -126,8 +125,7 @@ class ManagementNode:
         connections = self._properties.get(core.DATABASE_CONNECTIONS)
         self.db = open_database(self.database_url, self._clock, name=self.name, connections=connections)
         self._on_stop("the database", self.db.close)
-        tables = [table for manifest in self._manifests for table in manifest.tables]
-        await asyncio.to_thread(upgrade, self.db, tables)
+        await asyncio.to_thread(upgrade, self.db, self._manifests)
 
     async def _join(self) -> None:
         address = (
@@ -205,6 +203,11 @@ class ManagementNode:
     # what they are made of
 
     @property
+    def host(self) -> str:
+        """The address the API listens on."""
+        return self._properties.get(core.API_HOST)
+
+    @property
     def data_dir(self) -> Path:
         return Path(self._properties.get(core.DATA_DIR))
 
@@ -233,15 +236,14 @@ class ManagementNode:
         self._stops.append((name, stop))
 
 
-@dataclass(frozen=True, slots=True)
-class DevOptions:
-    """What ``mgmtnode dev`` adds to a plain node. ``ready(node)`` runs once it serves, before it says so."""
-
-    ready: Callable[[ManagementNode], Awaitable[None]]
+Ready = Callable[[ManagementNode], Awaitable[None]]
 
 
-async def serve(properties: Properties, *, dev: DevOptions | None = None) -> int:
-    """Runs a node until SIGTERM or SIGINT; returns the exit code. A second signal ends it without draining."""
+async def serve(properties: Properties, ready: Ready) -> int:
+    """Runs a node until SIGTERM or SIGINT; returns the exit code. A second signal ends it without draining.
+
+    ``ready(node)`` runs once it serves.
+    """
     name = properties.get(core.NODE_NAME) or socket.gethostname()
     logs.configure(
         name, json=properties.get(core.LOG_FORMAT) == "json", level=properties.get(core.LOG_LEVEL).upper()
@@ -253,9 +255,7 @@ async def serve(properties: Properties, *, dev: DevOptions | None = None) -> int
         loop.add_signal_handler(number, _told, told, number)
     await node.start()
     try:
-        if dev:
-            await dev.ready(node)
-        log.info("ready http://%s:%d", properties.get(core.API_HOST), node.api.port)
+        await ready(node)
         await told.wait()
         log.info("stopping: draining for up to %.0f s", properties.get(core.DRAIN_SECONDS))
     finally:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from mgmtnode.agents.port import Agents
 from mgmtnode.bus.bus import Bus
+from mgmtnode.bus.message import ApiJob, DeleteJob
 from mgmtnode.cascade.graph import CascadeGraph
 from mgmtnode.config.configs import GlobalConfigs
 from mgmtnode.config.file import Properties
@@ -85,6 +86,7 @@ def assemble(manifests: Sequence[ServiceManifest], edges: Edges) -> Parts:
     hooks.handlers = bind(services)
     specs.update(hooks.handlers.jobs)
     context.jobs.learn_specs()
+    context.jobs.acceptance.deletion_check = veto(context.cascade)
     connect(services, hooks.handlers, context)
     return Parts(
         context=context,
@@ -156,7 +158,18 @@ def declared_resources(manifests: Sequence[ServiceManifest]) -> list[Resource]:
 
 def query_over(manifests: Sequence[ServiceManifest], resources: Sequence[Resource]) -> Query:
     tables = [table for manifest in manifests for table in manifest.tables]
-    return Query([*resources, JOB], [*CORE_TABLES, *tables])
+    elsewhere = {c.info["ref"] for table in tables for c in table.columns if "ref" in c.info}
+    return Query([*resources, JOB], [*CORE_TABLES, *tables], known=elsewhere)
+
+
+def veto(cascade: CascadeGraph) -> Callable[[Tx, JobSpec, ApiJob[Any]], None]:
+    """Lets the services below refuse a deletion that is not forced, before it is accepted."""
+
+    def check(tx: Tx, spec: JobSpec, msg: ApiJob[Any]) -> None:
+        if isinstance(msg, DeleteJob) and not msg.force:
+            cascade.check(tx, spec.resource_type, msg.uuid)
+
+    return check
 
 
 def connect(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +16,7 @@ from mgmtnode.cli.settings import config_option, read_properties
 
 if TYPE_CHECKING:
     from mgmtnode.config.file import Properties
-    from mgmtnode.node import DevOptions, ManagementNode
+    from mgmtnode.node import ManagementNode, Ready
 
 DEV_DIRECTORY = Path("data")  # where mnctl looks for the token
 
@@ -26,7 +29,7 @@ def run(config_file: Path | None) -> int:
     Exit codes: 0 stopped, 1 failed, 75 try again later (database or broker away, or evicted), 78 bad
     configuration.
     """
-    return _serve(read_properties(config_file), None)
+    return _serve(read_properties(config_file), _say_ready)
 
 
 @click.command()
@@ -52,7 +55,6 @@ def dev(host: str, port: int, data_dir: Path, hosts: int, log_level: str | None)
     """
     from mgmtnode.config import core_properties as core
     from mgmtnode.config.file import Properties
-    from mgmtnode.node import DevOptions
 
     properties = Properties.load(None, os.environ)
     properties.override(core.API_HOST, host, "--host")
@@ -60,7 +62,7 @@ def dev(host: str, port: int, data_dir: Path, hosts: int, log_level: str | None)
     properties.override(core.DATA_DIR, str(data_dir), "--data-dir")
     if log_level:
         properties.override(core.LOG_LEVEL, log_level, "--log-level")
-    return _serve(properties, DevOptions(ready=lambda node: _welcome(node, hosts, host)))
+    return _serve(properties, lambda node: _welcome(node, hosts, host))
 
 
 async def _welcome(node: ManagementNode, hosts: int, host: str) -> None:
@@ -68,21 +70,35 @@ async def _welcome(node: ManagementNode, hosts: int, host: str) -> None:
     from mgmtnode.cli.seed import Seed
 
     await Seed(hosts)(node)
-    url, token = f"http://{_reachable(host)}:{node.api.port}", node.data_dir / "admin-token"
+    url, token = f"http://{_reachable(host)}:{node.api.port}", (node.data_dir / "admin-token").absolute()
     lines = (
-        f"API      {url}/v1  (documents: {url}/docs)",
-        f"token    {token}",
-        f"try      MGMTNODE_TOKEN_FILE={token} mnctl --url {url} zone list",
         "A development node: one process, simulated hosts, nothing for production. Ctrl-C stops it.",
+        f"  console   {url}/docs   every call of the API, to read and to try",
+        f"  token     {token}",
+        "  first VM, in another terminal:",
+        f"    export MGMTNODE_URL={url} MGMTNODE_TOKEN_FILE={shlex.quote(str(token))}",
+        f"    {_mnctl()} vm launch web-1",
     )
     click.echo("\n".join(lines), err=True)
+    await _say_ready(node)
+
+
+def _mnctl() -> str:
+    """How the client is called here: by its name if the shell finds it, else by the path beside this program."""
+    beside = Path(sys.executable).parent / "mnctl"
+    return "mnctl" if shutil.which("mnctl") or not beside.exists() else shlex.quote(str(beside))
+
+
+async def _say_ready(node: ManagementNode) -> None:
+    """One line on standard output, for people and for scripts that wait for it."""
+    click.echo(f"ready http://{_reachable(node.host)}:{node.api.port}")
 
 
 def _reachable(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
 
 
-def _serve(properties: Properties, options: DevOptions | None) -> int:
+def _serve(properties: Properties, ready: Ready) -> int:
     from mgmtnode.node import serve
 
-    return asyncio.run(serve(properties, dev=options))
+    return asyncio.run(serve(properties, ready))

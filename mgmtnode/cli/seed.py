@@ -74,7 +74,8 @@ class Seed:
             for name, cpu, memory in OFFERINGS:
                 yield f"offering {name}", CreateInstanceOffering(name=name, cpu=cpu, memory=memory)
         if "network" in loaded:
-            from mgmtnode.contracts.network import CreateIpRange, CreateL3Network
+            from mgmtnode.contracts.ip_range import CreateIpRange
+            from mgmtnode.contracts.network import CreateL3Network
 
             yield "network", CreateL3Network(name="dev-net", zone_uuid=self.made["zone"])
             yield (

@@ -33,7 +33,8 @@ NIC = Resource("nic", "nics", Nic, owned=True)
 class CreateNic(InTx[Nic], frozen=True, kw_only=True):
     """A NIC of ``vm_uuid`` with an address of the network: ``ip`` if given, otherwise by the network's strategy.
 
-    Raises network.address-taken, network.address-foreign, network.no-address.
+    ``mac`` is generated unless given. Raises network.address-taken, network.address-foreign, network.no-address,
+    network.not-usable when the network is disabled, network.mac-taken, network.bad-mac.
     """
 
     nic_uuid: Uuid
@@ -68,3 +69,5 @@ ADDRESS_FOREIGN = ErrorCode(
     "network.address-foreign", Category.INVALID, "the address is not in a range of the network"
 )
 NETWORK_NOT_USABLE = ErrorCode("network.not-usable", Category.STATE, "the network cannot be used there")
+BAD_MAC = ErrorCode("network.bad-mac", Category.INVALID, "the MAC address is not one of a single interface")
+MAC_TAKEN = ErrorCode("network.mac-taken", Category.EXISTS, "another NIC has the MAC address")

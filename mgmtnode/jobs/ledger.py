@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import and_, delete, func, insert, select, update
+from sqlalchemy import and_, delete, exists, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mgmtnode.db.session import Tx
@@ -77,6 +77,16 @@ def cancel(tx: Tx, allocations: Sequence[str]) -> None:
         _give_back(tx, allocation.c.uuid.in_(allocations))
 
 
+def free_unit(tx: Tx, pool_uuid: str, unit: str, *, holder: str) -> None:
+    """Gives back one named unit, if ``holder`` has it; a quarantined one stays."""
+    where = and_(allocation.c.pool_uuid == pool_uuid, allocation.c.unit == unit)
+    tx.execute(
+        delete(allocation).where(
+            where, allocation.c.resource_uuid == holder, allocation.c.state != "QUARANTINED"
+        )
+    )
+
+
 def quarantine(tx: Tx, holder: str) -> None:
     """Nobody knows whether it is still in use: keep it from being handed out until the debt is settled."""
     tx.execute(update(allocation).where(allocation.c.resource_uuid == holder).values(state="QUARANTINED"))
@@ -89,8 +99,19 @@ def settle(tx: Tx, holder: str, *, pool_uuid: str | None = None) -> None:
 
 
 def restore(tx: Tx, holder: str) -> None:
-    """Nothing was left behind, and ``holder`` is still there: what was quarantined is held as before."""
-    tx.execute(update(allocation).where(allocation.c.resource_uuid == holder).values(state="LIVE"))
+    """Nothing was left behind, and ``holder`` is still there: what was quarantined is held as before. What it
+    has reserved anew of a pool meanwhile stands for the old reservation, which is given back."""
+    quarantined = and_(allocation.c.resource_uuid == holder, allocation.c.state == "QUARANTINED")
+    anew = allocation.alias("anew")
+    twice = exists().where(
+        anew.c.resource_uuid == holder,
+        anew.c.state == "LIVE",
+        anew.c.pool_uuid == allocation.c.pool_uuid,
+        anew.c.kind == allocation.c.kind,
+        anew.c.unit.is_(None),
+    )
+    _give_back(tx, and_(quarantined, twice))
+    tx.execute(update(allocation).where(quarantined).values(state="LIVE"))
 
 
 def drop_debt(tx: Tx, host_uuid: str, holder: str) -> int:
@@ -106,6 +127,24 @@ def usage(tx: Tx, pool_uuid: str, kind: str) -> tuple[int, int]:
         select(pool.c.used, pool.c.target).where(pool.c.resource_uuid == pool_uuid, pool.c.kind == kind)
     ).first()
     return (int(row[0]), int(row[1])) if row else (0, 0)
+
+
+def units(tx: Tx, pool_uuid: str, *, unit: str | None = None) -> dict[str, str]:
+    """The named units taken of a pool, or just ``unit`` if it is: unit → LIVE, HELD or QUARANTINED."""
+    taken = select(allocation.c.unit, allocation.c.state).where(allocation.c.pool_uuid == pool_uuid)
+    if unit is not None:
+        taken = taken.where(allocation.c.unit == unit)
+    return {str(r[0]): str(r[1]) for r in tx.execute(taken) if r[0] is not None}
+
+
+def units_by_state(tx: Tx, pool_uuid: str, kind: str) -> dict[str, int]:
+    """How many allocations of a pool there are: state → number."""
+    rows = tx.execute(
+        select(allocation.c.state, func.count())
+        .where(allocation.c.pool_uuid == pool_uuid, allocation.c.kind == kind)
+        .group_by(allocation.c.state)
+    )
+    return {str(r[0]): int(r[1]) for r in rows}
 
 
 def held(tx: Tx, holder: str) -> dict[tuple[str, str], int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Table
 
-from mgmtnode.errors import NOT_FOUND
+from mgmtnode.errors import NO_HANDLER, NOT_FOUND
 from mgmtnode.query import cursor as cursors
 from mgmtnode.query.conditions import parameters
 from mgmtnode.query.describe import ResourceDescription, describe
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 MAX_LIMIT = 1000
 MAX_SORT = 4
 STATEMENTS = 1024
+NAMEABLE = re.compile(r"[^\0\ud800-\udfff]{1,255}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,8 @@ class Query:
     def get(self, tx: Tx, kind: Resource, uuid: str, caller: Caller | None = None) -> Any:
         """One resource, by name too where the kind's names are unique. Raises core.not-found."""
         by = "uuid" if UUID.match(uuid) else "unique_name"
-        if by == "uuid" or (kind.unique_name and "\0" not in uuid):
-            plan = Plan(kind.type, one=by, limited=_limited(caller))
+        if by == "uuid" or (kind.unique_name and NAMEABLE.match(uuid)):
+            plan = Plan(self._node(kind).type, one=by, limited=_limited(caller))
             statement = self._statement(plan, tx.connection.dialect)
             rows = statement.rows(tx.connection, {"one": uuid, "me": caller.account_uuid if caller else None})
             if rows:
@@ -128,8 +130,14 @@ class Query:
         """What can be asked, by resource type: for documents and command lines."""
         return describe(self.graph)
 
+    def _node(self, kind: Resource) -> Node:
+        node = self.graph.get(kind.type)
+        if node is None:
+            raise NO_HANDLER.error(f"no service on this node has resources of type {kind.type}")
+        return node
+
     def _ask(self, kind: Resource, conditions: Sequence[str], sort: str) -> _Ask:
-        node = self.graph[kind.type]
+        node = self._node(kind)
         return _Ask(node, parse(self.graph, node, conditions), _order(node, sort))
 
     def _prepare(
@@ -198,7 +206,8 @@ def _order(node: Node, sort: str) -> Order:
         raise BAD_SORT.error(f"a sort has at most {MAX_SORT} fields")
     down = next(reversed(order.values()), False)
     order.setdefault(node.key, down)
-    return tuple(order.items())
+    terms = list(order.items())
+    return tuple(terms[: list(order).index(node.key) + 1])  # nothing is left to order after the key
 
 
 def _chosen(node: Node, fields: Sequence[str]) -> tuple[str, ...]:

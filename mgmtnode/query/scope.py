@@ -134,6 +134,8 @@ class Scope:
             edge = before.node.edges[path[-1]]
             link = before.own.c[edge.near]
             found = self._stops[path] = Stop(self.graph[edge.target], next(self.numbers), link=link)
+            if before.node.table.c[edge.near].nullable:
+                self.where.append(link.is_not(None))  # there may be no join to say so
             self._limit(found, self._sees)
         return found
 

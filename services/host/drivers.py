@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
 
+from mgmtnode.config.global_config import GlobalConfig
 from mgmtnode.contracts.host import HOST_NOT_CONNECTED
 from mgmtnode.contracts.hypervisor import HYPERVISOR_UNKNOWN, HostFacts, HostReport, HypervisorDriver
-from mgmtnode.errors import ApiError
+from mgmtnode.errors import ApiError, from_exception
 from mgmtnode.service import NodeContext
 from services.host.config import CONNECT_TIMEOUT, PING_TIMEOUT
 from services.host.repository import HostRecord
+
+R = TypeVar("R")
 
 
 class HostDrivers:
@@ -23,34 +28,35 @@ class HostDrivers:
             raise HYPERVISOR_UNKNOWN.error(
                 f"nothing here drives {hypervisor!r}; known are: {', '.join(known) or 'none'}", known=known
             )
-        picked: HypervisorDriver = self._node.extensions.pick(HypervisorDriver, hypervisor)  # type: ignore[type-abstract]
+        picked: HypervisorDriver = self._node.extensions.pick(HypervisorDriver, hypervisor)
         return picked
 
     async def connect(self, record: HostRecord) -> HostFacts:
         """Raises host.not-connected when it takes too long, and the errors of the driver."""
-        limit = self._node.config.get(CONNECT_TIMEOUT)
-        try:
-            async with asyncio.timeout(limit):
-                return await self.of(record.host.hypervisor).connect(record.address)
-        except TimeoutError as exc:
-            raise _silent(record, limit) from exc
+        driver = self.of(record.host.hypervisor)
+        return await self._timed(record, driver.connect(record.address), CONNECT_TIMEOUT)
 
     async def report(self, record: HostRecord) -> HostReport:
         """Raises host.not-connected when it takes too long, and the errors of the driver."""
-        limit = self._node.config.get(PING_TIMEOUT)
-        try:
-            async with asyncio.timeout(limit):
-                return await self.of(record.host.hypervisor).report(record.address)
-        except TimeoutError as exc:
-            raise _silent(record, limit) from exc
+        driver = self.of(record.host.hypervisor)
+        return await self._timed(record, driver.report(record.address), PING_TIMEOUT)
 
     async def disconnect(self, record: HostRecord) -> None:
-        limit = self._node.config.get(PING_TIMEOUT)
+        """Raises host.not-connected when it takes too long, and the errors of the driver."""
+        driver = self.of(record.host.hypervisor)
+        await self._timed(record, driver.disconnect(record.address), PING_TIMEOUT)
+
+    async def _timed(self, record: HostRecord, work: Awaitable[R], limit: GlobalConfig[int]) -> R:
+        seconds = self._node.config.get(limit)
         try:
-            async with asyncio.timeout(limit):
-                await self.of(record.host.hypervisor).disconnect(record.address)
+            async with asyncio.timeout(seconds):
+                return await work
         except TimeoutError as exc:
-            raise _silent(record, limit) from exc
+            raise _silent(record, seconds) from exc
+        except (ApiError, asyncio.CancelledError):
+            raise
+        except Exception as exc:  # a driver is a plugin: whatever it raises must not end the watch
+            raise from_exception(exc) from exc
 
 
 def _silent(record: HostRecord, seconds: int) -> ApiError:

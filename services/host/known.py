@@ -16,6 +16,9 @@ class KnownHosts:
         self._records: dict[str, HostRecord] = {}
         self._changes = 0
 
+    def __contains__(self, uuid: str) -> bool:
+        return uuid in self._records
+
     async def get(self, uuid: str) -> HostRecord:
         """Raises core.not-found."""
         return self._records.get(uuid) or await self.read(uuid)
@@ -37,11 +40,14 @@ class KnownHosts:
             self._records[uuid] = record
         return record
 
+    async def load(self) -> list[HostRecord]:
+        """All hosts, from the database."""
+        changes = self._changes
+        records = await self._db.read(self._hosts.records)
+        if changes == self._changes:
+            self._records = {record.host.uuid: record for record in records}
+        return records
+
     def forget(self, uuid: str) -> None:
         self._changes += 1
         self._records.pop(uuid, None)
-
-    def clear(self) -> None:
-        """Other nodes may have changed anything in slots that were theirs."""
-        self._changes += 1
-        self._records.clear()

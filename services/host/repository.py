@@ -53,8 +53,8 @@ class HostRepository:
 
     def records(self, tx: Tx) -> list[HostRecord]:
         """All hosts."""
-        rows = tx.execute(select(host.c.uuid, host.c.identity))
-        identities = {str(uuid): str(identity) for uuid, identity in rows}
+        rows = tx.execute(select(host.c.uuid, host.c.identity)).mappings()
+        identities = {str(row["uuid"]): str(row["identity"]) for row in rows}
         return [HostRecord(each, identities.get(each.uuid, "")) for each in self._query.find(tx, HOST)]
 
     def check_address(self, tx: Tx, management_ip: str, *, but: str = "") -> None:

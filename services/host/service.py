@@ -31,7 +31,7 @@ from mgmtnode.schema import changes
 from mgmtnode.service import NodeContext, Service, handler, job, validate
 from services.host import validate as check
 from services.host.config import SYNC_LEVEL
-from services.host.debts import HostDebts
+from services.host.debts import DebtCollector, HostDebts
 from services.host.drivers import HostDrivers
 from services.host.flows.add import ADD_HOST, AddContext, context_for
 from services.host.flows.connecting import ConnectContext
@@ -43,6 +43,7 @@ from services.host.known import KnownHosts
 from services.host.reports import HostReports
 from services.host.repository import HostRecord, HostRepository
 from services.host.state import Wish, after
+from services.host.watcher import HostWatcher
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +67,19 @@ class HostService(Service):
         self.drivers = HostDrivers(node)
         self.reports = HostReports(node, self.drivers)
         self.debts = HostDebts(node)
+        self.watcher = HostWatcher(
+            node, hosts=self.hosts, known=self.known, reports=self.reports, drivers=self.drivers
+        )
+        self.collector = DebtCollector(node, self.known, self.debts)
         for event in HOST_EVENTS:
             node.bus.subscribe(event, self._changed)
+
+    async def start(self) -> None:
+        self.watcher.start()
+        self.collector.start()
+
+    async def stop(self) -> None:
+        await self.watcher.stop()
 
     # what operators ask for
 
@@ -122,7 +134,10 @@ class HostService(Service):
         """Raises host.not-connected, core.not-found, and what the driver raises."""
         record = await self.known.connected(msg.host_uuid)
         command = msg.command
-        await self.drivers.of(record.host.hypervisor).perform(record.address, command)
+        try:
+            await self.drivers.of(record.host.hypervisor).perform(record.address, command)
+        finally:
+            self.watcher.commanded(msg.host_uuid)
         power = LEFT_IN.get(command.action, VmPower.RUNNING)
         return VmOnHost(uuid=command.vm.uuid, power=power, cpu=command.vm.cpu, memory=command.vm.memory)
 
@@ -148,6 +163,12 @@ class HostService(Service):
 
     async def _changed(self, event: Event) -> None:
         self.known.forget(event.resource_uuid)
+        if isinstance(event, HostDeleted):
+            self.watcher.drop(event.resource_uuid)
+            return
+        self.watcher.watch(event.resource_uuid)
+        if isinstance(event, HostChanged):
+            self.watcher.rounds.poke(event.resource_uuid)  # its address may be another one
 
     def _record(self, tx: Tx, host: Host) -> Host:
         tx.record(HostChanged(resource_uuid=host.uuid, host=host))

@@ -17,14 +17,17 @@ LEAST_MEMORY = 1 << 20
 
 
 class SettleContext(FlowContext):
-    """``lives_there``: the database says that the VM belongs on that host, so nothing there is too much."""
+    """``owed``: nobody else has settled it meanwhile. ``lives_there``: the database says that the VM belongs
+    on that host, so nothing there is too much."""
 
     resource_uuid: str
     host_uuid: str
+    owed: bool = True
     lives_there: bool = False
 
 
 def look(service: HostService, tx: Tx, context: SettleContext) -> None:
+    context.owed = service.debts.owed(tx, context.host_uuid, context.resource_uuid)
     context.lives_there = service.debts.lives_there(tx, context.host_uuid, context.resource_uuid)
 
 
@@ -46,7 +49,7 @@ SETTLE_DEBT: Flow[HostService, SettleContext, Nothing] = Flow(
     "cleanup_debt.settle",
     (
         TxStep("look", run=look),
-        Step("destroy", run=destroy, when=lambda context: not context.lives_there),
+        Step("destroy", run=destroy, when=lambda context: context.owed and not context.lives_there),
         TxStep("settle", run=settle),
     ),
     result=result,

@@ -1,6 +1,6 @@
 """Measures the bus: a local call, and calls to a second process over a private RabbitMQ.
 
-usage: python scripts/bench_bus.py [--seconds 3] [--local-only]
+usage: scripts/bench bus [--seconds 3] [--local-only]
 
 Prints one JSON object. Run it on a machine that does nothing else: the figures halve under load.
 """
@@ -106,7 +106,7 @@ async def serve(url: str) -> None:
 
 def over_rabbitmq(seconds: float) -> dict[str, dict[str, float]]:
     with RabbitServer() as rabbit:
-        command = [sys.executable, __file__, "--serve", rabbit.url]
+        command = [sys.executable, "-m", "scripts.benchmarks.bus", "--serve", rabbit.url]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
             assert server.stdout is not None and server.stdin is not None
             if server.stdout.readline() != b"ready\n":

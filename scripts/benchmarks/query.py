@@ -1,6 +1,6 @@
 """Measures the query engine on 100,000 VMs: pages, deep pages, joins, patterns, single reads.
 
-python scripts/bench_query.py [--url postgresql+psycopg2://…] [--vms 100000] [--plans] [--only WORDS]
+scripts/bench query [--url postgresql+psycopg2://…] [--vms 100000] [--plans] [--only WORDS]
 
 Without a URL: a SQLite file in a temporary directory. With one, the database should be empty. ``--plans``
 prints each statement with the database's plan for it.
@@ -11,15 +11,11 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from sqlalchemy import insert, text
 

@@ -1,0 +1,5 @@
+"""``python -m mgmtnode.cli``: the same as the installed command."""
+
+from mgmtnode.cli.main import main
+
+main()

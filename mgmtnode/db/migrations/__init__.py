@@ -1,0 +1,1 @@
+"""The core's revisions: the branch that every service's branch stands on."""

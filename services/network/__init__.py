@@ -1,0 +1,1 @@
+"""L2 and L3 networks, ranges of addresses, and the NICs of VMs."""

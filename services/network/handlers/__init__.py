@@ -1,0 +1,1 @@
+"""What the network service handles, by kind of resource."""

@@ -1,0 +1,1 @@
+"""The only SQL of the network service, by kind of resource."""

@@ -1,0 +1,1 @@
+"""The revisions of the zone service's tables."""
