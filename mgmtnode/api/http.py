@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 BODY_LIMIT = 1 << 20
 BODY_SECONDS = 30.0
+LINGER_BYTES = 8 << 20
+LINGER_SECONDS = 2.0
 WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6}(?:\.\d{1,6})?)\"?\s*(?:$|[,;])", re.IGNORECASE)
 KEY_LENGTH = 255
 SAFE = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
@@ -72,6 +75,7 @@ class Request:
         if not length.strip("0") and "transfer-encoding" not in self.headers:
             return b""
         if length.isdecimal() and int(length[:12]) > limit:
+            await self._discard()
             raise _closing(TOO_LARGE.error(f"the body has more than {limit} bytes", limit=limit))
         try:
             async with asyncio.timeout(BODY_SECONDS):
@@ -88,10 +92,25 @@ class Request:
                 raise Disconnected
             parts.append(message.get("body", b""))
             size += len(parts[-1])
-            if size > limit:
-                raise _closing(TOO_LARGE.error(f"the body has more than {limit} bytes", limit=limit))
             more = bool(message.get("more_body"))
+            if size > limit:
+                if more:
+                    await self._discard()
+                raise _closing(TOO_LARGE.error(f"the body has more than {limit} bytes", limit=limit))
         return b"".join(parts)
+
+    async def _discard(self) -> None:
+        """Takes the rest of a body that is refused, within bounds: a connection that is closed on bytes nobody
+        read is reset, and the client loses the answer that says why. Who asked first (Expect) has sent nothing."""
+        if "expect" in self.headers:
+            return
+        size, more = 0, True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while more and size < LINGER_BYTES:
+                    message = await self.receive()
+                    size += len(message.get("body", b""))
+                    more = bool(message.get("more_body"))
 
     def check_content_type(self, *allowed: str) -> None:
         """Raises api.wrong-content-type."""

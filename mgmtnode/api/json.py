@@ -68,7 +68,7 @@ def _decode(text: str, twice: list[_Twice]) -> Any:
     except _Refused as exc:
         raise MALFORMED_JSON.error(f"{exc} is not a JSON number") from None
     except ValueError:  # an integer of more digits than Python converts
-        raise MALFORMED_JSON.error("a number has too many digits") from None
+        raise MALFORMED_JSON.error("a number in the body has too many digits") from None
 
 
 def _remember(items: list[tuple[str, Any]], twice: list[_Twice]) -> _Twice:

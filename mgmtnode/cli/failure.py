@@ -31,10 +31,11 @@ def report(exc: BaseException) -> int:
 def _told(exc: BaseException) -> tuple[int, str]:
     from mgmtnode.config.file import ConfigFileError
     from mgmtnode.db.lock import DirectoryTaken
+    from mgmtnode.db.schema import SchemaError
     from mgmtnode.errors import ApiError, DeclarationError
     from mgmtnode.loader import LoadError
 
-    if isinstance(exc, ConfigFileError | DeclarationError | LoadError):
+    if isinstance(exc, ConfigFileError | DeclarationError | LoadError | SchemaError):
         return CONFIGURATION, str(exc)
     if isinstance(exc, ApiError):
         return TEMPORARY if exc.problem.retryable else FAILED, exc.problem.message

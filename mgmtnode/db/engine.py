@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
+from mgmtnode.db.group_commit import SqliteDatabase
 from mgmtnode.db.session import SqlDatabase
 from mgmtnode.ports import Clock
 
@@ -24,9 +25,8 @@ PG_OPTIONS = " ".join(
 def open_database(url: str, clock: Clock, *, name: str = "node", connections: int = 8) -> SqlDatabase:
     """``sqlite:///FILE`` or ``postgresql+psycopg2://…``. Does not connect yet."""
     if url.startswith("sqlite"):
-        return SqlDatabase(
-            _sqlite(url, "BEGIN IMMEDIATE", 1), _sqlite(url, "BEGIN", 2, "query_only=ON"), clock, writers=1, readers=2
-        )
+        writer, reader = _sqlite(url, "BEGIN IMMEDIATE", 1), _sqlite(url, "BEGIN", 2, "query_only=ON")
+        return SqliteDatabase(writer, reader, clock, readers=2)
     engine = _postgres(url, name, connections)
     return SqlDatabase(engine, engine, clock, writers=connections, readers=max(2, connections // 2))
 

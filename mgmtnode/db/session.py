@@ -140,10 +140,10 @@ class SqlDatabase:
         def transact() -> T:
             result, committed = self._attempts(engine, work)
             if committed:  # told from here, so that they happen even if nobody waits for the result any more
-                loop.call_soon_threadsafe(_tell, committed)
+                loop.call_soon_threadsafe(tell, committed)
             return result
 
-        return await _to_its_end(loop.run_in_executor(pool, transact))
+        return await to_its_end(loop.run_in_executor(pool, transact))
 
     def _attempts(self, engine: Engine, work: Callable[[Tx], T]) -> tuple[T, list[Callable[[], None]]]:
         for attempt in range(ATTEMPTS):
@@ -172,7 +172,8 @@ def _once(tx: Tx, work: Callable[[Tx], T]) -> T:
     return result
 
 
-def _tell(committed: list[Callable[[], None]]) -> None:
+def tell(committed: list[Callable[[], None]]) -> None:
+    """Runs what was put off until after the commit, on the event loop."""
     for action in committed:
         try:
             action()
@@ -180,7 +181,7 @@ def _tell(committed: list[Callable[[], None]]) -> None:
             log.exception("after a commit")
 
 
-async def _to_its_end(running: asyncio.Future[T]) -> T:
+async def to_its_end(running: asyncio.Future[T]) -> T:
     """The result of a transaction. A cancelled caller goes only when it has ended: what comes after the caller (an
     undo, say) must not run beside it. The statement timeout bounds the wait."""
     try:

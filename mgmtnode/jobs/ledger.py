@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import and_, delete, func, insert, select, update
+from sqlalchemy import and_, delete, exists, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mgmtnode.db.session import Tx
@@ -99,8 +99,19 @@ def settle(tx: Tx, holder: str, *, pool_uuid: str | None = None) -> None:
 
 
 def restore(tx: Tx, holder: str) -> None:
-    """Nothing was left behind, and ``holder`` is still there: what was quarantined is held as before."""
-    tx.execute(update(allocation).where(allocation.c.resource_uuid == holder).values(state="LIVE"))
+    """Nothing was left behind, and ``holder`` is still there: what was quarantined is held as before. What it
+    has reserved anew of a pool meanwhile stands for the old reservation, which is given back."""
+    quarantined = and_(allocation.c.resource_uuid == holder, allocation.c.state == "QUARANTINED")
+    anew = allocation.alias("anew")
+    twice = exists().where(
+        anew.c.resource_uuid == holder,
+        anew.c.state == "LIVE",
+        anew.c.pool_uuid == allocation.c.pool_uuid,
+        anew.c.kind == allocation.c.kind,
+        anew.c.unit.is_(None),
+    )
+    _give_back(tx, and_(quarantined, twice))
+    tx.execute(update(allocation).where(quarantined).values(state="LIVE"))
 
 
 def drop_debt(tx: Tx, host_uuid: str, holder: str) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 BOOT_SECONDS = 30.0
 WAIT = 30
+POLL = 0.02
 
 
 class Refused(AssertionError):
@@ -67,8 +70,11 @@ class NodeThread:
 
     def run(self, work: Coroutine[Any, Any, T], timeout: float = WAIT) -> T:
         """Runs a coroutine on the node's loop and waits for it."""
-        future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
-        return future.result(timeout)
+        return self.begin(work).result(timeout)
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Starts a coroutine on the node's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     @property
     def url(self) -> str:
@@ -151,6 +157,15 @@ class Cloud:
 
     def gone(self, plural: str, uuid: str) -> bool:
         return self.request("GET", f"/{plural}/{uuid}").status_code == 404
+
+    def until(self, condition: Callable[[], object], seconds: float = WAIT) -> None:
+        """Returns once ``condition()`` is true, asking again and again. Fails after ``seconds``."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, (
+                f"not so within {seconds:g} s: {inspect.getsource(condition).strip()}"
+            )
+            time.sleep(POLL)
 
     def login(self, account: str, password: str, **more: Any) -> Cloud:
         """The cloud as this account (or its user) sees it."""

@@ -20,7 +20,7 @@ from services.host.known import KnownHosts
 log = logging.getLogger(__name__)
 
 AT_ONCE = 10
-LOOKED_AT = 1000  # debts in one round, the oldest first
+LOOKED_AT = 10_000  # debts in one round, the oldest first
 WAIT = 60.0  # seconds; a settlement that takes longer is looked at in a later round
 LONGEST_PAUSE = 3600.0
 

@@ -16,6 +16,9 @@ class KnownHosts:
         self._records: dict[str, HostRecord] = {}
         self._changes = 0
 
+    def __contains__(self, uuid: str) -> bool:
+        return uuid in self._records
+
     async def get(self, uuid: str) -> HostRecord:
         """Raises core.not-found."""
         return self._records.get(uuid) or await self.read(uuid)

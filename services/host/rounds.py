@@ -37,6 +37,11 @@ class Rounds:
     def __iter__(self) -> Iterator[str]:
         return iter([*self._due, *self._visiting])
 
+    @property
+    def visiting(self) -> int:
+        """How many visits are in progress."""
+        return len(self._visiting)
+
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run(), name="rounds", context=Context())
 

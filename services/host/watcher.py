@@ -112,6 +112,11 @@ class HostWatcher:
         self.rounds.remove(uuid)
         self._watches.pop(uuid, None)
 
+    def failures(self, uuid: str) -> int:
+        """Pings of the host that failed in a row."""
+        watch = self._watches.get(uuid)
+        return watch.failures if watch else 0
+
     def commanded(self, uuid: str) -> None:
         """A command was sent there: what it reports next is news even if it looks the same."""
         if watch := self._watches.get(uuid):

@@ -79,7 +79,7 @@ def keep_facts(service: HostService, tx: Tx, uuid: str, facts: HostFacts) -> Hos
         identity=facts.identity,
         last_seen_at=tx.now,
     )
-    for listener in service.node.extensions.all(HostCapacityChanged):  # type: ignore[type-abstract]  # the point is its key
+    for listener in service.node.extensions.all(HostCapacityChanged):
         listener.capacity_known(tx, host)
     tx.record(HostConnected(resource_uuid=uuid))
     service.forget(tx, uuid)

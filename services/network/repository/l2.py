@@ -19,7 +19,8 @@ class L2Repository:
         self._query = query
 
     def get(self, tx: Tx, uuid: str) -> L2Network:
-        return self._query.get(tx, L2_NETWORK, uuid)
+        found: L2Network = self._query.get(tx, L2_NETWORK, uuid)
+        return found
 
     def insert(self, tx: Tx, work: WorkToken, msg: CreateL2Network) -> L2Network:
         uuid, account = work.resource_uuid, work.account_uuid

@@ -134,7 +134,7 @@ def record_nics(service: VmService, tx: Tx, context: VmContext) -> None:
     tx.record(VmChanged(resource_uuid=context.uuid, fields=["nics"]))
 
 
-ATTACH_NIC = Flow(
+ATTACH_NIC: Flow[VmService, AttachContext, Vm] = Flow(
     "vm.attach-nic",
     (
         TxStep("take an address", run=add_nic, undo=drop_nic),

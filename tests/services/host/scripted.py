@@ -17,9 +17,12 @@ from mgmtnode.contracts.hypervisor import (
     HostFacts,
     HostReport,
     HypervisorDriver,
+    PerformOnHost,
     SealedVm,
+    VmAction,
     VmCommand,
     VmOnHost,
+    VmSpec,
 )
 from mgmtnode.db.session import Tx
 from mgmtnode.errors import ApiError
@@ -40,6 +43,8 @@ class Script:
     vms: dict[str, list[VmOnHost]] = field(default_factory=dict)
     fail: dict[str, ApiError] = field(default_factory=dict)  # by what is asked: connect, evacuate, capacity
     hold: set[str] = field(default_factory=set)
+    crash: set[str] = field(default_factory=set)  # what raises something that is no ApiError
+    cpu: int = 8
     calls: list[tuple[str, str]] = field(default_factory=list)
     commands: list[tuple[str, VmCommand, Any]] = field(default_factory=list)
     heard: list[tuple[str, Any]] = field(default_factory=list)
@@ -52,7 +57,14 @@ class Script:
             raise UNREACHABLE.error(f"{address.management_ip} does not answer")
         self.check(what)
 
+    def heal(self) -> None:
+        """Nothing fails, hangs or is out of reach any more."""
+        for faults in (self.down, self.identity, self.fail, self.hold, self.crash):
+            faults.clear()
+
     def check(self, what: str) -> None:
+        if what in self.crash:
+            raise RuntimeError(f"{what}: the driver has a bug")
         if error := self.fail.get(what):
             raise error
 
@@ -73,12 +85,18 @@ def fresh() -> Script:
     return SCRIPT
 
 
+def vm_command(host_uuid: str, vm_uuid: str, action: VmAction = VmAction.START) -> PerformOnHost:
+    """A command to a host, about a VM of the smallest size."""
+    spec = VmSpec(uuid=vm_uuid, name="vm", cpu=1, memory=GIB)
+    return PerformOnHost(host_uuid=host_uuid, command=VmCommand(action=action, vm=spec))
+
+
 class ScriptedDriver:
     async def connect(self, host: HostAddress) -> HostFacts:
         SCRIPT.asked("connect", host)
         await SCRIPT.held("connect")
         identity = SCRIPT.identity.get(host.management_ip, f"agent of {host.management_ip}")
-        return HostFacts(cpu=8, memory=64 * GIB, identity=identity, version="1.0")
+        return HostFacts(cpu=SCRIPT.cpu, memory=64 * GIB, identity=identity, version="1.0")
 
     async def report(self, host: HostAddress) -> HostReport:
         SCRIPT.asked("report", host)

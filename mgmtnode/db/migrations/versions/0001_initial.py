@@ -158,13 +158,16 @@ def upgrade() -> None:
     )
     op.create_table(
         "cleanup_debt",
+        sa.Column("uuid", UuidText, nullable=False),
         sa.Column("host_uuid", UuidText, nullable=False),
         sa.Column("resource_uuid", UuidText, nullable=False),
         sa.Column("job_uuid", UuidText, nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("created_at", UtcTime(), nullable=False),
-        sa.PrimaryKeyConstraint("host_uuid", "resource_uuid", name="pk_cleanup_debt"),
+        sa.PrimaryKeyConstraint("uuid", name="pk_cleanup_debt"),
+        sa.UniqueConstraint("host_uuid", "resource_uuid", name="uq_cleanup_debt_host_uuid_resource_uuid"),
     )
+    op.create_index("ix_cleanup_debt_resource_uuid", "cleanup_debt", ["resource_uuid"])
     op.create_table(
         "event",
         sa.Column(

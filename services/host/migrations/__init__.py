@@ -1,0 +1,1 @@
+"""The revisions of the host service's tables."""

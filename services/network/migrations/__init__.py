@@ -1,0 +1,1 @@
+"""The revisions of the network service's tables."""
