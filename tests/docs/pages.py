@@ -94,7 +94,7 @@ class Checkout:
     def run(self, page: Path) -> list[str]:
         """Runs the page's blocks in one shell and returns what each printed. Fails naming the block's line."""
         todo = [block for block, _ in steps(page)]
-        begin = "" if any(re.search(r"scripts/run|mgmtnode run", b.text) for b in todo) else START
+        begin = "" if re.search(r"scripts/run|mgmtnode config", todo[0].text) else START
         script = "\n".join(
             ["set -eu -o pipefail", begin, *(f"{self.here(b.text)}\nprintf '{MARK}'" for b in todo)]
         )
