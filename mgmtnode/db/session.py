@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, CursorResult, Engine, Executable
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from mgmtnode.errors import CONFLICT, DATABASE_DOWN, IN_USE, ApiError
+from mgmtnode.errors import CONFLICT, DATABASE_DAMAGED, DATABASE_DOWN, IN_USE, ApiError
 from mgmtnode.ports import Clock
 
 if TYPE_CHECKING:
@@ -166,4 +166,6 @@ def convert(exc: DBAPIError) -> ApiError | DBAPIError:
         return DATABASE_DOWN.error(
             f"the database did not do it: {text.splitlines()[0][:200]}", retry_after=1.0
         )
+    if type(exc) is DatabaseError:  # SQLite's word for a file that is no database, or not a whole one
+        return DATABASE_DAMAGED.error(f"{text.splitlines()[0][:200]}; restore the database from a backup")
     return exc
