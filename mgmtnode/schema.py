@@ -22,6 +22,7 @@ __all__ = [
 
 END = r"$(?!\n)"  # Python's $ alone also matches before a final newline
 UUID_PATTERN = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}" + END
+CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029"  # what would break a line of a log or a terminal
 OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 
 Uuid = Annotated[
@@ -29,7 +30,7 @@ Uuid = Annotated[
 ]
 Name = Annotated[
     str,
-    Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*" + END),
+    Meta(min_length=1, max_length=255, pattern=rf"^[^{CONTROL}]*[^{CONTROL}\x20][^{CONTROL}]*" + END),
 ]
 Description = Annotated[str, Meta(max_length=2048)]
 Text = Annotated[str, Meta(max_length=65536)]
