@@ -25,13 +25,13 @@ PG_OPTIONS = " ".join(
 def open_database(url: str, clock: Clock, *, name: str = "node", connections: int = 8) -> SqlDatabase:
     """``sqlite:///FILE`` or ``postgresql+psycopg2://…``. Does not connect yet."""
     if url.startswith("sqlite"):
-        writer, reader = _sqlite(url, "BEGIN IMMEDIATE", 1), _sqlite(url, "BEGIN", 2)
+        writer, reader = _sqlite(url, "BEGIN IMMEDIATE", 1), _sqlite(url, "BEGIN", 2, "query_only=ON")
         return SqliteDatabase(writer, reader, clock, readers=2)
     engine = _postgres(url, name, connections)
     return SqlDatabase(engine, engine, clock, writers=connections, readers=max(2, connections // 2))
 
 
-def _sqlite(url: str, begin: str, size: int) -> Engine:
+def _sqlite(url: str, begin: str, size: int, *pragmas: str) -> Engine:
     engine = create_engine(
         url,
         poolclass=QueuePool,
@@ -49,6 +49,7 @@ def _sqlite(url: str, begin: str, size: int) -> Engine:
             "foreign_keys=ON",
             "cache_size=-32768",
             "temp_store=2",
+            *pragmas,
         ):
             connection.execute(f"PRAGMA {pragma}")
 

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from mgmtnode.db.session import SqlDatabase, convert
+from mgmtnode.db.faults import convert
+from mgmtnode.db.session import SqlDatabase
 
 if TYPE_CHECKING:
     from mgmtnode.service import ServiceManifest
