@@ -7,6 +7,7 @@ resource holds of it. The constraints of the tables make over-booking impossible
 from __future__ import annotations
 
 from collections.abc import Sequence
+from uuid import UUID, uuid5
 
 from sqlalchemy import and_, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -101,6 +102,20 @@ def settle(tx: Tx, holder: str, *, pool_uuid: str | None = None) -> None:
 def restore(tx: Tx, holder: str) -> None:
     """Nothing was left behind, and ``holder`` is still there: what was quarantined is held as before."""
     tx.execute(update(allocation).where(allocation.c.resource_uuid == holder).values(state="LIVE"))
+
+
+def owe(tx: Tx, host_uuid: str, holder: str, reason: str) -> None:
+    """Writes down that something of ``holder`` may be left on the host. Only inside a job."""
+    make = (sqlite if tx.dialect == "sqlite" else postgresql).insert(cleanup_debt)
+    values = {
+        "uuid": str(uuid5(UUID(host_uuid), holder)),
+        "host_uuid": host_uuid,
+        "resource_uuid": holder,
+        "job_uuid": tx.job.job_uuid,
+        "reason": reason,
+        "created_at": tx.now,
+    }
+    tx.execute(make.values(values).on_conflict_do_nothing())
 
 
 def drop_debt(tx: Tx, host_uuid: str, holder: str) -> int:
