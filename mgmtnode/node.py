@@ -1,6 +1,6 @@
 """The management node: builds its parts in order, boots, drains, stops. Read this first.
 
-    lock → database → membership → services and settings → bus → jobs → services start → API
+    configuration → lock → database → membership → services and settings → bus → jobs → services start → API
 
 A part that has started is stopped again, in reverse, when a later one fails or when the node is told to stop.
 """
@@ -34,7 +34,7 @@ from mgmtnode.db.session import SqlDatabase
 from mgmtnode.jobs.ending import JobEnded
 from mgmtnode.jobs.start import start_runner
 from mgmtnode.loader import discover
-from mgmtnode.parts import Edges, Parts, assemble
+from mgmtnode.parts import Edges, Parts, assemble, declare_properties
 from mgmtnode.ports import Clock, Rng, SystemClock, SystemRng, UuidSource
 from mgmtnode.ring.slots import Slots
 from mgmtnode.service import Service, ServiceManifest
@@ -79,6 +79,7 @@ class ManagementNode:
     async def start(self) -> None:
         """Boots part by part. When one fails, those before it are stopped again and its error is raised."""
         steps: tuple[tuple[str, Callable[[], Awaitable[None]]], ...] = (
+            ("the configuration", self._read_configuration),
             ("the data directory", self._lock),
             ("the database", self._open_database),
             ("membership", self._join),
@@ -95,7 +96,7 @@ class ManagementNode:
                 log.debug("starting: %s", name)
                 await step()
         except BaseException:
-            log.error("could not start: %s", self.waiting_for)
+            log.debug("could not start: %s", self.waiting_for)  # whoever started it tells why, once
             await self.stop()
             raise
         self.waiting_for = ""
@@ -112,6 +113,10 @@ class ManagementNode:
                 log.exception("%s did not stop cleanly", name)
 
     # the parts, in the order they start
+
+    async def _read_configuration(self) -> None:
+        """First, because a node with a typo in its configuration must not touch what others use."""
+        declare_properties(self._manifests, self._properties)
 
     async def _lock(self) -> None:
         directory = self.data_dir

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shlex
 import shutil
@@ -99,6 +98,8 @@ def _reachable(host: str) -> str:
 
 
 def _serve(properties: Properties, ready: Ready) -> int:
+    import uvloop
+
     from mgmtnode.node import serve
 
-    return asyncio.run(serve(properties, ready))
+    return uvloop.run(serve(properties, ready))

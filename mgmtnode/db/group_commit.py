@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from mgmtnode.db.session import SqlDatabase, Tx, convert
+from mgmtnode.db.faults import convert
+from mgmtnode.db.session import SqlDatabase, Tx, tell, to_its_end
 from mgmtnode.errors import DATABASE_DOWN
 from mgmtnode.ports import Clock
 
@@ -38,8 +39,7 @@ class Pending:
     def deliver(self) -> None:
         """On the event loop, once it is known how it ended."""
         if self.error is None:
-            for action in self.committed:
-                action()
+            tell(self.committed)
         if self.future.done():
             return  # nobody waits any more; what was committed stays committed
         if self.error is not None:
@@ -69,7 +69,7 @@ class SqliteDatabase(SqlDatabase):
                 self._thread.start()
             self._queue.append(pending)
             self._wake.notify()
-        return await pending.future  # type: ignore[no-any-return]  # the result of ``work``
+        return await to_its_end(pending.future)
 
     async def close(self) -> None:
         with self._wake:

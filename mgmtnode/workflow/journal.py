@@ -91,7 +91,7 @@ class JobJournal:
         row = self._claimed.row
         ledger.quarantine(tx, row.resource_uuid)
         for host in self._flow.hosts(self._claimed.context) if self._flow.hosts else []:
-            self._jobs.owe(tx, host, row.resource_uuid, row.uuid, reason)
+            ledger.owe(tx, host, row.resource_uuid, reason)
 
     def _write(self, tx: Tx, state: JobState, values: dict[str, Any]) -> None:
         self._jobs.write(tx, self._claimed.row.uuid, self._claimed.fence, state, values)

@@ -74,7 +74,8 @@ class Rollback:
                 break
             await asyncio.sleep(min(PAUSE * attempt, LONGEST_PAUSE))
         self._journal.leave(index, "UndoFailed", why)
-        self._debts.append(f"{step.name}: {why}")
+        if step.owes:
+            self._debts.append(f"{step.name}: {why}")
 
     async def _attempt(self, step: Step[Any, Any], order: int, attempt: int) -> None:
         assert step.undo is not None
