@@ -225,7 +225,7 @@ class ManagementNode:
         return Hub().transport(address)
 
     async def _check_database(self) -> str | None:
-        await self.db.read(lambda tx: tx.now)
+        await self.db.read(lambda tx: tx.ping())
         return None
 
     async def _check_bus(self) -> str | None:
