@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, and_, func, select, update
+from sqlalchemy import BigInteger, Select, and_, bindparam, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mgmtnode.contracts.allocator import HostCapacity, ReserveHost
@@ -43,6 +44,28 @@ _hosts = (
     .join(_cpu, and_(_cpu.c.resource_uuid == host_capacity.c.host_uuid, _cpu.c.kind == CPU))
     .join(_memory, and_(_memory.c.resource_uuid == host_capacity.c.host_uuid, _memory.c.kind == MEMORY))
 )
+DESIGNATIONS = ("host_uuid", "cluster_uuid", "zone_uuid", "hypervisor")
+_VMS = (
+    select(allocation.c.pool_uuid, func.count())
+    .where(allocation.c.pool_uuid.in_(bindparam("hosts", expanding=True)), allocation.c.kind == MEMORY)
+    .group_by(allocation.c.pool_uuid)
+)
+
+
+@lru_cache
+def _fitting(given: tuple[str, ...], avoid: bool) -> Select[Any]:
+    """Written once for each set of designations: building the statement costs more than running it."""
+    statement = _hosts.where(
+        host_capacity.c.state == ENABLED,
+        host_capacity.c.status == CONNECTED,
+        _cpu_free >= bindparam("cpu", type_=BigInteger),
+        _memory_free >= bindparam("memory", type_=BigInteger),
+    )
+    for column in given:
+        statement = statement.where(host_capacity.c[column] == bindparam(column))
+    if avoid:
+        statement = statement.where(host_capacity.c.host_uuid.not_in(bindparam("avoid", expanding=True)))
+    return statement.order_by(_memory_free.desc(), _cpu_free.desc()).limit(bindparam("most"))
 
 
 class CapacityRepository:
@@ -74,26 +97,19 @@ class CapacityRepository:
 
     def fitting(self, tx: Tx, request: ReserveHost, limit: int) -> list[HostRow]:
         """Hosts that pass what SQL can check, emptiest first."""
-        statement = _designated(_hosts, request).where(
-            host_capacity.c.state == ENABLED,
-            host_capacity.c.status == CONNECTED,
-            _cpu_free >= request.cpu,
-            _memory_free >= request.memory,
-        )
-        if request.avoid:
-            statement = statement.where(host_capacity.c.host_uuid.not_in(request.avoid))
-        return _rows(tx, statement.order_by(_memory_free.desc(), _cpu_free.desc()).limit(limit))
+        wanted = {column: getattr(request, column) for column in DESIGNATIONS}
+        given = tuple(column for column in DESIGNATIONS if wanted[column])
+        values = {"cpu": request.cpu, "memory": request.memory, "most": limit, "avoid": request.avoid}
+        found = tx.execute(_fitting(given, bool(request.avoid)), values | wanted)
+        return [HostRow(*row) for row in found]
 
     def all(self, tx: Tx) -> list[HostRow]:
         """Every host, for explaining a refusal."""
-        return _rows(tx, _hosts)
+        return [HostRow(*row) for row in tx.execute(_hosts)]
 
     def vms(self, tx: Tx, hosts: Iterable[str]) -> dict[str, int]:
         """How many VMs hold memory of each host."""
-        where = and_(allocation.c.pool_uuid.in_(list(hosts)), allocation.c.kind == MEMORY)
-        rows = tx.execute(
-            select(allocation.c.pool_uuid, func.count()).where(where).group_by(allocation.c.pool_uuid)
-        )
+        rows = tx.execute(_VMS, {"hosts": list(hosts)})
         return {str(r[0]): int(r[1]) for r in rows}
 
     def capacity(self, tx: Tx, **place: str | None) -> HostCapacity:
@@ -122,20 +138,3 @@ class CapacityRepository:
             memory_free=max(0, memory - memory_used),
             hosts=hosts,
         )
-
-
-def _designated(statement: Select[Any], request: ReserveHost) -> Select[Any]:
-    wanted = {
-        "host_uuid": request.host_uuid,
-        "cluster_uuid": request.cluster_uuid,
-        "zone_uuid": request.zone_uuid,
-        "hypervisor": request.hypervisor,
-    }
-    for column, value in wanted.items():
-        if value:
-            statement = statement.where(host_capacity.c[column] == value)
-    return statement
-
-
-def _rows(tx: Tx, statement: Select[Any]) -> list[HostRow]:
-    return [HostRow(*row) for row in tx.execute(statement)]
