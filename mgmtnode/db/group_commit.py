@@ -110,14 +110,15 @@ class SqliteDatabase(SqlDatabase):
         if alone:
             pending.result = pending.work(tx)
         else:
-            savepoint = connection.begin_nested()
+            connection.exec_driver_sql("SAVEPOINT work")
             try:
                 pending.result = pending.work(tx)
             except BaseException as exc:
-                savepoint.rollback()
+                connection.exec_driver_sql("ROLLBACK TO work")
                 pending.error = convert(exc) if isinstance(exc, DBAPIError) else exc
                 return
-            savepoint.commit()
+            finally:
+                connection.exec_driver_sql("RELEASE work")
         pending.committed = tx.committed
 
 
