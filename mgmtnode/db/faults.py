@@ -71,7 +71,9 @@ def fault_of(exc: DBAPIError) -> Fault:
     if name:
         if name == "SQLITE_CONSTRAINT_TRIGGER" and "FOREIGN KEY" not in str(exc.orig):
             return Fault.BUG
-        return SQLITE.get(name) or next((f for known, f in SQLITE.items() if name.startswith(known)), Fault.BUG)
+        return SQLITE.get(name) or next(
+            (f for known, f in SQLITE.items() if name.startswith(known)), Fault.BUG
+        )
     # libpq gives no code when the connection itself broke; a wrong use of the driver has none either.
     lost = exc.connection_invalidated or type(exc.orig).__name__ in ("OperationalError", "InterfaceError")
     return Fault.UNREACHABLE if lost else Fault.BUG

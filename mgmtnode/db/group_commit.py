@@ -69,7 +69,7 @@ class SqliteDatabase(SqlDatabase):
                 self._thread.start()
             self._queue.append(pending)
             self._wake.notify()
-        return await to_its_end(pending.future)  # type: ignore[no-any-return]  # the result of ``work``
+        return await to_its_end(pending.future)
 
     async def close(self) -> None:
         with self._wake:

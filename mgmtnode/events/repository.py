@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import and_, delete, insert, select, tuple_, update
+from sqlalchemy import and_, delete, func, insert, select, tuple_, update
 from sqlalchemy import text as sql
 
 from mgmtnode.bus.message import Event
@@ -36,7 +36,7 @@ def append(tx: Tx, event: Event) -> None:
     row = _job_row(tx, event) if event.name.startswith("job.") else _resource_row(tx, event)
     tx.execute(
         insert(event_log).values(
-            xid=sql("pg_current_xact_id()::text::bigint") if tx.dialect == "postgresql" else 0,
+            xid=_place(event.resource_uuid, row["revision"]) if tx.dialect == "postgresql" else 0,
             resource_uuid=event.resource_uuid,
             name=event.name,
             at=tx.now,
@@ -88,6 +88,15 @@ def _resource_row(tx: Tx, event: Event) -> dict[str, Any]:
 def _job_row(tx: Tx, event: Event) -> dict[str, Any]:
     account = tx.execute(select(job.c.account_uuid).where(job.c.uuid == event.resource_uuid)).scalar_one()
     return {"revision": 1, "resource_type": "job", "account_uuid": account}
+
+
+def _place(resource_uuid: str, revision: int) -> Any:
+    """Where the event stands in the log: its transaction, but never before the event before it on the resource,
+    whose transaction may have been begun later and have committed first."""
+    before = select(event_log.c.xid).where(
+        event_log.c.resource_uuid == resource_uuid, event_log.c.revision == revision - 1
+    )
+    return func.greatest(sql("pg_current_xact_id()::text::bigint"), before.scalar_subquery())
 
 
 def _settled(tx: Tx) -> Any:

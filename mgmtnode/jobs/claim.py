@@ -119,7 +119,9 @@ class Claims:
             raise Fenced
         caller = msgspec.json.decode(row.caller, type=Caller)
         spec = self._specs[row.api]
-        claimed = Claimed(row=row, spec=spec, msg=None, caller=caller, fence=epoch, crashes=crashes, state=state)
+        claimed = Claimed(
+            row=row, spec=spec, msg=None, caller=caller, fence=epoch, crashes=crashes, state=state
+        )
         claimed.journal = journal
         claimed.broken = _decode(claimed)
         return claimed
@@ -135,7 +137,9 @@ def _decode(claimed: Claimed) -> Problem | None:
         flow = spec.flow
         if flow is None or (flow.name, flow.version) != (journal.flow, journal.version):
             known = f"{flow.name} {flow.version}" if flow else "no flow"
-            return _unknown(row, f"it was begun as {journal.flow} {journal.version}, this release has {known}")
+            return _unknown(
+                row, f"it was begun as {journal.flow} {journal.version}, this release has {known}"
+            )
         claimed.context = msgspec.json.decode(journal.context, type=spec.context)
     except msgspec.MsgspecError as exc:
         return _unknown(row, str(exc))
@@ -143,7 +147,9 @@ def _decode(claimed: Claimed) -> Problem | None:
 
 
 def _unknown(row: JobRow, why: str) -> Problem:
-    return INTERNAL.error(f"{row.api}: accepted by another release: {why}", resource=row.resource_uuid).problem
+    return INTERNAL.error(
+        f"{row.api}: accepted by another release: {why}", resource=row.resource_uuid
+    ).problem
 
 
 def bind(tx: Tx, claimed: Claimed, step: int = 0) -> None:

@@ -54,7 +54,9 @@ def finish(
 def end_waiting(tx: Tx, jobs: JobRepository, row: JobRow, problem: Problem) -> bool:
     """Ends a job that nobody has claimed: cancelled, or overdue. False if somebody was faster."""
     state = ended_as(problem)
-    if not jobs.end_waiting(tx, row.uuid, {"state": state, "ended_at": tx.now, "error": problem, "steps": []}):
+    if not jobs.end_waiting(
+        tx, row.uuid, {"state": state, "ended_at": tx.now, "error": problem, "steps": []}
+    ):
         return False
     _record(tx, row, state, problem)
     return True

@@ -109,7 +109,9 @@ class JobRepository:
         resources: list[str] = []
         above: str | None = uuid
         while above is not None:
-            row = tx.execute(select(job.c.resource_uuid, job.c.parent_uuid).where(job.c.uuid == above)).first()
+            row = tx.execute(
+                select(job.c.resource_uuid, job.c.parent_uuid).where(job.c.uuid == above)
+            ).first()
             if row is None:
                 break
             resources.append(str(row[0]))
@@ -149,11 +151,14 @@ class JobRepository:
         )
         return bool(tx.execute(statement).rowcount)
 
-    def write(self, tx: Tx, uuid: str, fence: int, state: JobState, values: dict[str, Any]) -> None:
-        """The compare-and-set of a running job. Raises Fenced when it is not ours in that state any more."""
+    def write(self, tx: Tx, uuid: str, fence: int, state: JobState, values: dict[str, Any]) -> bool:
+        """The compare-and-set of a running job; whether somebody asked it to stop. Raises Fenced when it is not
+        ours in that state any more."""
         where = and_(job.c.uuid == uuid, job.c.fence == fence, job.c.state == state)
-        if not tx.execute(update(job).where(where).values(values)).rowcount:
+        row = tx.execute(update(job).where(where).values(values).returning(job.c.cancel_requested)).first()
+        if row is None:
             raise Fenced
+        return bool(row[0])
 
     def release(self, tx: Tx, resource_uuid: str, job_uuid: str) -> None:
         tx.execute(delete(claim).where(claim.c.resource_uuid == resource_uuid, claim.c.job_uuid == job_uuid))
@@ -161,7 +166,11 @@ class JobRepository:
     def request_cancel(self, tx: Tx, uuid: str) -> JobRow | None:
         """Asks an open job to stop. The row as it is now; None if it has ended."""
         where = and_(job.c.uuid == uuid, job.c.state.in_(OPEN))
-        row = tx.execute(update(job).where(where).values(cancel_requested=True).returning(*ROW)).mappings().first()
+        row = (
+            tx.execute(update(job).where(where).values(cancel_requested=True).returning(*ROW))
+            .mappings()
+            .first()
+        )
         return JobRow(**row) if row else None
 
     def end_waiting(self, tx: Tx, uuid: str, values: dict[str, Any]) -> bool:
