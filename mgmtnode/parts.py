@@ -108,7 +108,7 @@ def build_context(
     """What services get. ``jobs``: the repository, and the specs, which are filled in once the services are bound."""
     config, uuids = GlobalConfigs(), UuidSource(edges.clock, edges.rng)
     tags = Tags(uuids)
-    declare(manifests, config, tags, edges.properties)
+    declare(manifests, config, tags)
     repository, specs = jobs
     return NodeContext(
         name=edges.name,
@@ -140,16 +140,19 @@ def build_context(
     )
 
 
-def declare(
-    manifests: Sequence[ServiceManifest], config: GlobalConfigs, tags: Tags, properties: Properties
-) -> None:
+def declare_properties(manifests: Sequence[ServiceManifest], properties: Properties) -> None:
+    """Completes the configuration of the node with its services'. Raises ConfigFileError."""
+    for manifest in manifests:
+        properties.declare(manifest.id, manifest.properties)
+    properties.close()
+
+
+def declare(manifests: Sequence[ServiceManifest], config: GlobalConfigs, tags: Tags) -> None:
     """Makes the settings and tags of all manifests known."""
     config.declare("the node", JOB_CONFIGS)
     for manifest in manifests:
         config.declare(manifest.id, manifest.config)
         tags.declare(manifest.id, manifest.tags)
-        properties.declare(manifest.id, manifest.properties)
-    properties.close()
 
 
 def declared_resources(manifests: Sequence[ServiceManifest]) -> list[Resource]:

@@ -232,7 +232,7 @@ class Jobs:
         row = parent.row
         origin = row.origin or (row.resource_type if row.api.endswith(".delete") else "")
         ours = {"key": f"{row.uuid}/{key}", "parent": row.uuid, "origin": origin}
-        job = await outlast(lambda: self.accept(msg, parent.caller, **ours, deadline=deadline))  # type: ignore[arg-type]
+        job = await outlast(lambda: self.accept(msg, parent.caller, **ours, deadline=deadline))
         return await self._until_ended(job)
 
     async def stop_children(self, parent_uuid: str) -> None:

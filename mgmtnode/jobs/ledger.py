@@ -7,6 +7,7 @@ resource holds of it. The constraints of the tables make over-booking impossible
 from __future__ import annotations
 
 from collections.abc import Sequence
+from uuid import UUID, uuid5
 
 from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -112,6 +113,20 @@ def restore(tx: Tx, holder: str) -> None:
     )
     _give_back(tx, and_(quarantined, twice))
     tx.execute(update(allocation).where(quarantined).values(state="LIVE"))
+
+
+def owe(tx: Tx, host_uuid: str, holder: str, reason: str) -> None:
+    """Writes down that something of ``holder`` may be left on the host. Only inside a job."""
+    make = (sqlite if tx.dialect == "sqlite" else postgresql).insert(cleanup_debt)
+    values = {
+        "uuid": str(uuid5(UUID(host_uuid), holder)),
+        "host_uuid": host_uuid,
+        "resource_uuid": holder,
+        "job_uuid": tx.job.job_uuid,
+        "reason": reason,
+        "created_at": tx.now,
+    }
+    tx.execute(make.values(values).on_conflict_do_nothing())
 
 
 def drop_debt(tx: Tx, host_uuid: str, holder: str) -> int:

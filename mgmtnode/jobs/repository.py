@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
-from uuid import UUID, uuid5
 
 import msgspec
 from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mgmtnode.db.session import Tx
-from mgmtnode.db.tables import claim, cleanup_debt, job, resource, ring_slot, share
+from mgmtnode.db.tables import claim, job, resource, ring_slot, share
 from mgmtnode.jobs.job import Job, JobState
 
 OPEN = (JobState.PENDING, JobState.RUNNING, JobState.ROLLING_BACK)
@@ -208,19 +207,6 @@ class JobRepository:
             statement = statement.where(job.c.slot.in_(slots))
         rows = tx.execute(statement.order_by(job.c.seq).limit(limit))
         return [(int(r[0]), str(r[1]), str(r[2])) for r in rows]
-
-    def owe(self, tx: Tx, host_uuid: str, resource_uuid: str, job_uuid: str, reason: str) -> None:
-        """Writes down that something of the resource may be left on the host."""
-        make = (sqlite if tx.dialect == "sqlite" else postgresql).insert(cleanup_debt)
-        values = {
-            "uuid": str(uuid5(UUID(host_uuid), resource_uuid)),
-            "host_uuid": host_uuid,
-            "resource_uuid": resource_uuid,
-            "job_uuid": job_uuid,
-            "reason": reason,
-            "created_at": tx.now,
-        }
-        tx.execute(make.values(values).on_conflict_do_nothing())
 
     def known(self, tx: Tx, uuids: Sequence[str]) -> dict[str, tuple[str, str]]:
         """(type, account) of those resources that exist."""

@@ -80,7 +80,8 @@ class Rollback:
                 break
             await asyncio.sleep(min(PAUSE * attempt, LONGEST_PAUSE))
         self._journal.leave(index, "UndoFailed", why)
-        self._debts.append(f"{step.name}: {why}")
+        if step.owes:
+            self._debts.append(f"{step.name}: {why}")
 
     async def _attempt(self, step: Step[Any, Any], order: int, attempt: int) -> None:
         """One attempt; an outage of the database only lengthens it."""

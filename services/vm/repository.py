@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,10 +14,11 @@ from mgmtnode.contracts.vm_events import VmStateChanged
 from mgmtnode.db import resource
 from mgmtnode.db.session import Tx
 from mgmtnode.db.tables import claim
+from mgmtnode.db.tables import resource as core
 from mgmtnode.errors import NOT_FOUND
 from mgmtnode.query.engine import Query
 from services.vm.models import vm
-from services.vm.state import ON_HOST, check_transition
+from services.vm.state import check_transition
 
 
 class VmRow(msgspec.Struct, frozen=True):
@@ -34,7 +36,18 @@ class VmRow(msgspec.Struct, frozen=True):
     instance_offering_uuid: str | None
 
 
+class Placed(msgspec.Struct, frozen=True):
+    """Where a VM is recorded. ``busy``: a job works on it."""
+
+    state: VmState
+    host_uuid: str | None
+    updated_at: datetime
+    busy: bool
+
+
 ROW = tuple(vm.c[field] for field in VmRow.__struct_fields__)
+BUSY = select(claim.c.resource_uuid).where(claim.c.resource_uuid == vm.c.uuid).exists()
+CHUNK = 500
 
 
 class VmRepository:
@@ -52,9 +65,11 @@ class VmRepository:
             raise NOT_FOUND.error(f"there is no vm {uuid}", resource=uuid)
         return VmRow(row[0], VmState(row[1]), *row[2:])
 
-    def insert(self, tx: Tx, uuid: str, core: dict[str, str], values: dict[str, Any]) -> None:
-        """``core``: name, description and account of its resource row."""
-        resource.create(tx, VM, uuid, core["name"], account=core["account"], description=core["description"])
+    def insert(self, tx: Tx, uuid: str, named: dict[str, str], values: dict[str, Any]) -> None:
+        """``named``: name, description and account of its resource row."""
+        resource.create(
+            tx, VM, uuid, named["name"], account=named["account"], description=named["description"]
+        )
         tx.execute(insert(vm).values(uuid=uuid, **values))
 
     def change(self, tx: Tx, uuid: str, **values: Any) -> None:
@@ -79,16 +94,21 @@ class VmRepository:
 
     def at_rest_on(self, tx: Tx, host_uuid: str) -> list[VmRow]:
         """The VMs of a host that no job works on."""
-        busy = select(claim.c.resource_uuid).where(claim.c.resource_uuid == vm.c.uuid).exists()
-        where = (vm.c.host_uuid == host_uuid) & vm.c.state.in_(ON_HOST) & ~busy
-        rows = tx.execute(select(*ROW).where(where))
+        rows = tx.execute(select(*ROW).where(vm.c.host_uuid == host_uuid, ~BUSY).order_by(vm.c.uuid))
         return [VmRow(row[0], VmState(row[1]), *row[2:]) for row in rows]
 
-    def placed(self, tx: Tx, uuids: list[str]) -> dict[str, tuple[VmState, str | None]]:
-        """(state, host) of those of the VMs that exist."""
-        rows = tx.execute(select(vm.c.uuid, vm.c.state, vm.c.host_uuid).where(vm.c.uuid.in_(uuids)))
-        return {str(r[0]): (VmState(r[1]), r[2]) for r in rows}
+    def placed(self, tx: Tx, uuids: Sequence[str]) -> dict[str, Placed]:
+        """Where those of the VMs are that exist."""
+        found: dict[str, Placed] = {}
+        columns = (vm.c.uuid, vm.c.state, vm.c.host_uuid, core.c.updated_at, BUSY)
+        statement = select(*columns).join(core, core.c.uuid == vm.c.uuid)
+        for start in range(0, len(uuids), CHUNK):
+            for r in tx.execute(statement.where(vm.c.uuid.in_(uuids[start : start + CHUNK]))):
+                found[str(r[0])] = Placed(VmState(r[1]), r[2], r[3], bool(r[4]))
+        return found
 
-    def destroyed_before(self, tx: Tx, moment: datetime, limit: int) -> list[str]:
-        where = (vm.c.state == VmState.DESTROYED) & (vm.c.destroyed_at < moment)
-        return [str(r[0]) for r in tx.execute(select(vm.c.uuid).where(where).limit(limit))]
+    def destroyed_before(self, tx: Tx, moment: datetime, *, after: str, limit: int) -> list[str]:
+        """The destroyed ones, by uuid, above ``after``."""
+        where = (vm.c.state == VmState.DESTROYED) & (vm.c.destroyed_at < moment) & (vm.c.uuid > after)
+        rows = tx.execute(select(vm.c.uuid).where(where).order_by(vm.c.uuid).limit(limit))
+        return [str(r[0]) for r in rows]

@@ -34,10 +34,15 @@ def test_what_a_page_tells_to_type_works_and_prints_what_it_shows(
     replace = {}
     if DOCUMENTED_DATABASE in page.read_text():
         replace[DOCUMENTED_DATABASE] = str(request.getfixturevalue("postgres_url"))
-    printed = Checkout(tmp_path, free_port(), replace).run(page)
-    for (block, expected), said in zip(steps(page), printed, strict=True):
-        if expected is not None and not fits(expected, said):
-            pytest.fail(f"{name(page)}:{block.line}: expected\n{expected}\nbut it printed\n{said}")
+    checkout = Checkout(tmp_path, free_port(), replace)
+    printed = checkout.run(page)
+    wrong = [
+        f"{name(page)}:{block.line}: expected\n{expected}\nbut it printed\n{said}"
+        for (block, expected), said in zip(steps(page), printed, strict=True)
+        if expected is not None and not fits(checkout.here(expected), said)
+    ]
+    if wrong:
+        pytest.fail("\n\n".join(wrong), pytrace=False)
 
 
 @pytest.mark.parametrize("page", pages(), ids=name)
