@@ -100,6 +100,12 @@ def _reachable(host: str) -> str:
 def _serve(properties: Properties, ready: Ready) -> int:
     import uvloop
 
+    from mgmtnode.cli.process import raise_file_limit, settle_memory
     from mgmtnode.node import serve
 
-    return uvloop.run(serve(properties, ready))
+    async def settled(node: ManagementNode) -> None:
+        settle_memory()
+        await ready(node)
+
+    raise_file_limit()
+    return uvloop.run(serve(properties, settled))

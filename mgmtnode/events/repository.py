@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import and_, bindparam, delete, insert, select, tuple_, update
+from sqlalchemy import and_, bindparam, delete, func, insert, select, tuple_, update
 from sqlalchemy import text as sql
 
 from mgmtnode.bus.message import Event
@@ -17,10 +17,17 @@ from mgmtnode.schema import Data
 
 Position = tuple[int, int]
 
+# Where an event stands in the log: its transaction, but never before the event before it on the resource, whose
+# transaction may have been begun later and have committed first.
+PREVIOUS = select(event_log.c.xid).where(
+    event_log.c.resource_uuid == bindparam("of"), event_log.c.revision == bindparam("previous")
+)
+PLACE = func.greatest(sql("pg_current_xact_id()::text::bigint"), PREVIOUS.scalar_subquery())
+
 # Written once: building a statement costs more than running it, and every change of anything runs these.
 APPEND = {
     "sqlite": insert(event_log).values(xid=0),
-    "postgresql": insert(event_log).values(xid=sql("pg_current_xact_id()::text::bigint")),
+    "postgresql": insert(event_log).values(xid=PLACE),
 }
 RAISE_REVISION = (
     update(resource)
@@ -47,6 +54,8 @@ def append(tx: Tx, event: Event) -> None:
     """Raises the resource's revision and logs the event."""
     row = _job_row(tx, event) if event.name.startswith("job.") else _resource_row(tx, event)
     row |= {"resource_uuid": event.resource_uuid, "name": event.name, "at": tx.now}
+    if tx.dialect == "postgresql":
+        row |= {"of": event.resource_uuid, "previous": row["revision"] - 1}
     tx.execute(APPEND[tx.dialect], row | {"body": msgspec.json.encode(event).decode()})
 
 

@@ -9,7 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID, uuid5
 
-from sqlalchemy import BigInteger, and_, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mgmtnode.db.session import Tx
@@ -32,12 +43,14 @@ INSERT_IF_FREE = {
 
 def set_pool(tx: Tx, pool_uuid: str, kind: str, limit: int) -> None:
     """Makes the pool or moves its limit. A limit below what is used takes effect as reservations are given back."""
-    where = and_(pool.c.resource_uuid == pool_uuid, pool.c.kind == kind)
-    total = func.max(pool.c.used, limit) if tx.dialect == "sqlite" else func.greatest(pool.c.used, limit)
-    if not tx.execute(update(pool).where(where).values(target=limit, total=total)).rowcount:
-        row = {"resource_uuid": pool_uuid, "kind": kind, "total": limit, "target": limit, "used": 0}
-        make = (sqlite if tx.dialect == "sqlite" else postgresql).insert(pool)
-        tx.execute(make.values(row).on_conflict_do_nothing())
+    insert_ = (sqlite if tx.dialect == "sqlite" else postgresql).insert(pool)
+    row = {"resource_uuid": pool_uuid, "kind": kind, "total": limit, "target": limit, "used": 0}
+    tx.execute(
+        insert_.values(row).on_conflict_do_update(
+            index_elements=["resource_uuid", "kind"],
+            set_={"target": limit, "total": _greatest(tx, pool.c.used, limit)},
+        )
+    )
 
 
 def drop_pools(tx: Tx, pool_uuid: str) -> None:
@@ -51,6 +64,8 @@ def reserve(
 ) -> bool:
     """Takes ``amount`` for ``holder``; False if it does not fit or there is no such pool. ``uuid`` names the
     allocation. ``force`` stretches the pool: for what is found to be in use already."""
+    if amount < 0:
+        raise ValueError(f"a reservation of {amount} {kind}")
     if force:
         taken = _stretch(tx, pool_uuid, kind, amount)
     else:
@@ -78,9 +93,9 @@ def free(tx: Tx, holder: str, *, pool_uuid: str | None = None, kinds: Sequence[s
 
 
 def cancel(tx: Tx, allocations: Sequence[str]) -> None:
-    """Gives back single allocations, by their uuids."""
+    """Gives back single allocations, by their uuids. Quarantined ones stay."""
     if allocations:
-        _give_back(tx, allocation.c.uuid.in_(allocations))
+        _give_back(tx, and_(allocation.c.uuid.in_(allocations), allocation.c.state != "QUARANTINED"))
 
 
 def free_unit(tx: Tx, pool_uuid: str, unit: str, *, holder: str) -> None:
@@ -100,8 +115,8 @@ def quarantine(tx: Tx, holder: str) -> None:
 
 def settle(tx: Tx, holder: str, *, pool_uuid: str | None = None) -> None:
     """The debt is paid: what was quarantined, of one pool or at all, is free."""
-    mine = allocation.c.resource_uuid == holder
-    _give_back(tx, and_(mine, allocation.c.pool_uuid == pool_uuid) if pool_uuid else mine)
+    owed = and_(allocation.c.resource_uuid == holder, allocation.c.state == "QUARANTINED")
+    _give_back(tx, and_(owed, allocation.c.pool_uuid == pool_uuid) if pool_uuid else owed)
 
 
 def restore(tx: Tx, holder: str) -> None:
@@ -194,7 +209,7 @@ def _give_back(tx: Tx, which: object) -> None:
 
 def _stretch(tx: Tx, pool_uuid: str, kind: str, amount: int) -> int:
     used = pool.c.used + amount
-    total = func.max(pool.c.total, used) if tx.dialect == "sqlite" else func.greatest(pool.c.total, used)
+    total = _greatest(tx, pool.c.total, used)
     where = and_(pool.c.resource_uuid == pool_uuid, pool.c.kind == kind)
     return tx.execute(update(pool).where(where).values(used=used, total=total)).rowcount
 
@@ -208,3 +223,7 @@ def _row(tx: Tx, pool_uuid: str, kind: str, holder: str, uuid: str) -> dict[str,
         "kind": kind,
         "state": "LIVE",
     }
+
+
+def _greatest(tx: Tx, column: ColumnElement[int], other: ColumnElement[int] | int) -> ColumnElement[int]:
+    return (func.max if tx.dialect == "sqlite" else func.greatest)(column, other)
