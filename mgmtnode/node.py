@@ -29,7 +29,7 @@ from mgmtnode.config import core_properties as core
 from mgmtnode.config.file import Properties
 from mgmtnode.db.engine import open_database
 from mgmtnode.db.lock import DirectoryLock
-from mgmtnode.db.schema import upgrade
+from mgmtnode.db.schema import told, upgrade
 from mgmtnode.db.session import SqlDatabase
 from mgmtnode.jobs.ending import JobEnded
 from mgmtnode.jobs.start import start_runner
@@ -140,7 +140,8 @@ class ManagementNode:
         self.membership = Membership(
             self.db, self.slots, uuids, name=self.name, address=address, version=__version__
         )
-        await self.membership.join()
+        with told(self.db):
+            await self.membership.join()
         self._on_stop("membership", self.membership.leave)
 
     async def _build(self) -> None:

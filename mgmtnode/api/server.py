@@ -44,8 +44,12 @@ def _last_words(error: ApiError) -> bytes:
     return "\r\n".join((*lines, "", "")).encode() + body
 
 
-TOO_LARGE = _last_words(HEAD_TOO_LARGE.error(f"the request line and the headers have more than {HEAD_BYTES} bytes"))
-MALFORMED = _last_words(MALFORMED_REQUEST.error("the request line, a header or the framing of the body is malformed"))
+TOO_LARGE = _last_words(
+    HEAD_TOO_LARGE.error(f"the request line and the headers have more than {HEAD_BYTES} bytes")
+)
+MALFORMED = _last_words(
+    MALFORMED_REQUEST.error("the request line, a header or the framing of the body is malformed")
+)
 
 
 @dataclass(frozen=True, slots=True)

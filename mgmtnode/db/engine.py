@@ -36,7 +36,9 @@ def check_url(url: str) -> None:
     except (ArgumentError, ValueError):
         raise BadUrl(f"database.url is not like {EXAMPLE}") from None
     if found.drivername not in DRIVERS:
-        raise BadUrl(f"database.url: {found.drivername} is not supported; use {EXAMPLE}, or leave it empty for SQLite")
+        raise BadUrl(
+            f"database.url: {found.drivername} is not supported; use {EXAMPLE}, or leave it empty for SQLite"
+        )
     if found.port is not None and not 0 < found.port < 65536:
         raise BadUrl(f"database.url: there is no port {found.port}")
 

