@@ -31,7 +31,7 @@ from mgmtnode.config import core_properties as core
 from mgmtnode.config.file import Properties
 from mgmtnode.db.engine import open_database, sqlite_file
 from mgmtnode.db.lock import DirectoryLock
-from mgmtnode.db.schema import upgrade
+from mgmtnode.db.schema import told, upgrade
 from mgmtnode.db.session import SqlDatabase
 from mgmtnode.db.session_lock import SessionLock, label
 from mgmtnode.errors import UNAVAILABLE, ApiError, Category
@@ -162,7 +162,8 @@ class ManagementNode:
             self.db, self.slots, uuids, name=self.name, address=address, version=__version__
         )
         self._on_stop("membership", self.membership.leave)
-        await self._until_there("the database", self.membership.join)
+        with told(self.db):
+            await self._until_there("the database", self.membership.join)
         if self.guard is not None:
             self.guard.watch(self.membership.evicted)
 
