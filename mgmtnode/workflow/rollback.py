@@ -65,11 +65,11 @@ class Rollback:
             except Fenced:
                 raise
             except Exception as exc:
-                unforeseen = not isinstance(exc, ApiError)
+                unforeseen = not isinstance(exc, ApiError | TimeoutError)
                 log.warning(
                     "job %s: undo of %s failed: %s", self._handle.uuid, step.name, exc, exc_info=unforeseen
                 )
-                why = str(exc)
+                why = str(exc) or "it did not end in time"
             if loop.time() >= self._limit:
                 break
             await asyncio.sleep(min(PAUSE * attempt, LONGEST_PAUSE))
