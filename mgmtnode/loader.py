@@ -130,9 +130,9 @@ def api_of(message: type[ApiJob[Any]] | type[ApiCall[Any]], manifest: ServiceMan
     api = getattr(message, "api", None)
     if api is None:
         raise LoadError(f"{file_of(message)}: {message.__name__} of service {manifest.id!r} declares no api")
-    targeted = issubclass(message, ApiJob) and not message.creates
-    if targeted and message.target not in message.__struct_fields__:
-        raise LoadError(f"{file_of(message)}: {message.__name__} has no field {message.target!r} to route by")
+    target = message.target if issubclass(message, ApiJob) and not message.creates else ""
+    if target and target not in message.__struct_fields__:
+        raise LoadError(f"{file_of(message)}: {message.__name__} has no field {target!r} to route by")
     return api
 
 

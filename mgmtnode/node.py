@@ -1,6 +1,6 @@
 """The management node: builds its parts in order, boots, drains, stops. Read this first.
 
-    lock → database → membership → services and settings → bus → jobs → services start → API
+    configuration → lock → database → membership → services and settings → bus → jobs → services start → API
 
 A part that has started is stopped again, in reverse, when a later one fails or when the node is told to stop.
 """
@@ -31,10 +31,11 @@ from mgmtnode.db.engine import open_database
 from mgmtnode.db.lock import DirectoryLock
 from mgmtnode.db.schema import upgrade
 from mgmtnode.db.session import SqlDatabase
+from mgmtnode.errors import UNAVAILABLE, ApiError, Category
 from mgmtnode.jobs.ending import JobEnded
 from mgmtnode.jobs.start import start_runner
 from mgmtnode.loader import discover
-from mgmtnode.parts import Edges, Parts, assemble
+from mgmtnode.parts import Edges, Parts, assemble, declare_properties
 from mgmtnode.ports import Clock, Rng, SystemClock, SystemRng, UuidSource
 from mgmtnode.ring.slots import Slots
 from mgmtnode.service import Service, ServiceManifest
@@ -44,6 +45,7 @@ from mgmtnode.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+BOOT_PAUSE = 1.0  # seconds between looks at a database or broker that is away at boot
 SWEEP_SECONDS = 2.0
 FORGET_SECONDS = 3600.0
 EVENT_RETENTION = timedelta(days=7)
@@ -79,6 +81,7 @@ class ManagementNode:
     async def start(self) -> None:
         """Boots part by part. When one fails, those before it are stopped again and its error is raised."""
         steps: tuple[tuple[str, Callable[[], Awaitable[None]]], ...] = (
+            ("the configuration", self._read_configuration),
             ("the data directory", self._lock),
             ("the database", self._open_database),
             ("membership", self._join),
@@ -95,7 +98,7 @@ class ManagementNode:
                 log.debug("starting: %s", name)
                 await step()
         except BaseException:
-            log.error("could not start: %s", self.waiting_for)
+            log.debug("could not start: %s", self.waiting_for)  # whoever started it tells why, once
             await self.stop()
             raise
         self.waiting_for = ""
@@ -113,6 +116,10 @@ class ManagementNode:
 
     # the parts, in the order they start
 
+    async def _read_configuration(self) -> None:
+        """First, because a node with a typo in its configuration must not touch what others use."""
+        declare_properties(self._manifests, self._properties)
+
     async def _lock(self) -> None:
         directory = self.data_dir
         directory.mkdir(parents=True, exist_ok=True)
@@ -125,7 +132,7 @@ class ManagementNode:
         connections = self._properties.get(core.DATABASE_CONNECTIONS)
         self.db = open_database(self.database_url, self._clock, name=self.name, connections=connections)
         self._on_stop("the database", self.db.close)
-        await asyncio.to_thread(upgrade, self.db, self._manifests)
+        await self._until_there("the database", lambda: asyncio.to_thread(upgrade, self.db, self._manifests))
 
     async def _join(self) -> None:
         address = (
@@ -135,8 +142,8 @@ class ManagementNode:
         self.membership = Membership(
             self.db, self.slots, uuids, name=self.name, address=address, version=__version__
         )
-        await self.membership.join()
         self._on_stop("membership", self.membership.leave)
+        await self._until_there("the database", self.membership.join)
 
     async def _build(self) -> None:
         self.bus = Bus(self.name, self.slots, self._transport(), clock=self._clock, rng=self._rng)
@@ -200,6 +207,23 @@ class ManagementNode:
         await self.api.start()
         self._on_stop("the API", self.api.stop)
 
+    async def _until_there(self, what: str, attempt: Callable[[], Awaitable[object]]) -> None:
+        """Makes ``attempt`` again for node.boot_seconds as long as it says that ``what`` is away."""
+        seconds = self._properties.get(core.BOOT_SECONDS)
+        until = self._clock.monotonic() + seconds
+        while True:
+            try:
+                await attempt()
+                return
+            except ApiError as error:
+                if error.category is not Category.UNAVAILABLE:
+                    raise
+                why = error.problem.message
+            if self._clock.monotonic() + BOOT_PAUSE >= until:
+                raise UNAVAILABLE.error(f"{what} was away for {seconds:g} s: {why}")
+            log.warning("waiting for %s, for up to %.0f s: %s", what, until - self._clock.monotonic(), why)
+            await asyncio.sleep(BOOT_PAUSE)
+
     # what they are made of
 
     @property
@@ -220,7 +244,7 @@ class ManagementNode:
         return Hub().transport(address)
 
     async def _check_database(self) -> str | None:
-        await self.db.read(lambda tx: tx.now)
+        await self.db.read(lambda tx: tx.ping())
         return None
 
     async def _check_bus(self) -> str | None:
@@ -253,14 +277,38 @@ async def serve(properties: Properties, ready: Ready) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _told, told, number)
-    await node.start()
+    if not await _started(node, told):
+        log.info("told to stop before it served")
+        return 0
     try:
         await ready(node)
         await told.wait()
-        log.info("stopping: draining for up to %.0f s", properties.get(core.DRAIN_SECONDS))
+        await _withdraw(node, properties)
     finally:
         await node.stop()
     return 0
+
+
+async def _started(node: ManagementNode, told: asyncio.Event) -> bool:
+    """Boots the node; False when it was told to stop meanwhile. Raises what keeps it from starting."""
+    starting, stopping = asyncio.ensure_future(node.start()), asyncio.ensure_future(told.wait())
+    await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not starting.done():
+        starting.cancel()  # which stops the parts that have started
+        await asyncio.wait((starting,))
+    if starting.cancelled():
+        return False
+    starting.result()
+    return True
+
+
+async def _withdraw(node: ManagementNode, properties: Properties) -> None:
+    """Tells load balancers first, and gives them time to look, before anything is refused."""
+    grace, drain = properties.get(core.READY_GRACE_SECONDS), properties.get(core.DRAIN_SECONDS)
+    log.info("stopping: not ready any more; draining for up to %.0f s", grace + drain)
+    node.api.drain()
+    await asyncio.sleep(grace)
 
 
 def _told(event: asyncio.Event, number: int) -> None:

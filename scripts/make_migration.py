@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import tomllib
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
@@ -27,21 +28,33 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     given = parser.parse_args()
     manifests = [manifest for manifest in discover(points=points()) if manifest.migrations]
+    for folder in undeclared():
+        print(f"note: services/{folder} is not in pyproject.toml and is left out", file=sys.stderr)
     if given.check and not given.words and not given.initial:
         return check(manifests)
     if given.initial and not given.words:
         return rewrite(manifests, given.initial)
     if len(given.words) == 2 and not given.initial:
         return add(manifests, *given.words)
-    parser.error("see scripts/make-migration --help")
+    parser.print_usage()
+    return 2
 
 
 def points() -> list[EntryPoint]:
     """The services of this checkout as pyproject.toml has them now, and those of other installed distributions."""
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     ours = [EntryPoint(name, value, GROUP) for name, value in declared["entry-points"][GROUP].items()]
-    others = [point for point in entry_points(group=GROUP) if point.dist and point.dist.name != declared["name"]]
+    others = [
+        point for point in entry_points(group=GROUP) if point.dist and point.dist.name != declared["name"]
+    ]
     return ours + others
+
+
+def undeclared() -> list[str]:
+    """Services with tables that no entry point names yet."""
+    known = {point.name for point in points()}
+    folders = (models.parent.name for models in (ROOT / "services").glob("*/models.py"))
+    return sorted(folder for folder in folders if folder not in known)
 
 
 def check(manifests: Sequence[ServiceManifest]) -> int:
@@ -53,7 +66,9 @@ def check(manifests: Sequence[ServiceManifest]) -> int:
     for line in found:
         print(line)
     if found:
-        print('run scripts/make-migration SERVICE "what changed"; before the first release: --initial SERVICE')
+        print(
+            'run scripts/make-migration SERVICE "what changed"; before the first release: --initial SERVICE'
+        )
     return 1 if found else 0
 
 

@@ -30,7 +30,8 @@ MOST_STREAMS = 500
 BEGINNING = "0-0"
 RETRY = b"retry: 2000\n\n"
 HEADERS = {"x-accel-buffering": "no"}
-POSITION = re.compile(r"(\d{1,19})-(\d{1,19})")
+POSITION = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")
+LAST = 2**63 - 1  # what a column holds
 
 
 class Logged(Protocol):
@@ -205,7 +206,7 @@ def _wanted(request: Request) -> tuple[Wanted, str | None]:
     after = request.headers.get("last-event-id") or params.one("after")
     params.one("after")
     params.finish()
-    if after is not None and not POSITION.fullmatch(after):
+    if after is not None and not (POSITION.fullmatch(after) and max(_key(after)) <= LAST):
         raise invalid("after", "expected the id of an event")
     return Wanted(types[:50], resource), after
 

@@ -242,9 +242,10 @@ class Gateway:
     async def _find(self, resource: Resource, key: str, caller: Caller) -> Any:
         lower = key.lower()
         key = lower if UUID.fullmatch(lower) else key
-        if resource.type == JOB.type:
+        is_uuid = UUID.fullmatch(key) is not None
+        if resource.type == JOB.type and is_uuid:
             return await self.jobs.get(key, caller)
-        if len(key) > NAME_LENGTH:
+        if len(key) > NAME_LENGTH or not (is_uuid or resource.unique_name):
             raise NOT_FOUND.error(f"there is no {resource.type} {key[:80]!r}", resource=key[:80])
         return await self.db.read(lambda tx: self.query.get(tx, resource, key, caller=caller))
 

@@ -24,6 +24,8 @@ INVALID_FIELD = ErrorCode("api.invalid-field", Category.INVALID, "a field does n
 UNKNOWN_PARAMETER = ErrorCode("api.unknown-parameter", Category.INVALID, "there is no such query parameter")
 INVALID_PARAMETER = ErrorCode("api.invalid-parameter", Category.INVALID, "a parameter does not fit its type")
 INVALID_HEADER = ErrorCode("api.invalid-header", Category.INVALID, "a header does not fit its form")
+MALFORMED_REQUEST = ErrorCode("api.malformed-request", Category.INVALID, "the request is not HTTP/1.1")
+HEAD_TOO_LARGE = ErrorCode("api.head-too-large", Category.INVALID, "the head of the request is too large")
 UNKNOWN_PATH = ErrorCode("api.unknown-path", Category.NOT_FOUND, "there is no such path")
 UNKNOWN_API = ErrorCode("api.unknown-api", Category.NOT_FOUND, "there is no API of this name")
 WRONG_METHOD = ErrorCode("api.wrong-method", Category.INVALID, "the path does not have this method")
@@ -51,6 +53,7 @@ STATUS_OF_CODE = {
     PRECONDITION.id: 412,
     TOO_LARGE.id: 413,
     WRONG_TYPE.id: 415,
+    HEAD_TOO_LARGE.id: 431,
     errors.KEY_REUSED.id: 422,
 }
 TOO_MANY = "too-many-"

@@ -8,19 +8,48 @@ import socket
 from asyncio import TimerHandle
 from collections.abc import Generator
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mgmtnode.api.edge import App
-from mgmtnode.api.problems import PORT_TAKEN
+from mgmtnode.api.problems import (
+    HEAD_TOO_LARGE,
+    MALFORMED_REQUEST,
+    PORT_TAKEN,
+    Catalogue,
+    encode,
+    status_of,
+)
+from mgmtnode.errors import ApiError
 
 HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 15.0
 SEND_SECONDS = 60.0
 START_SECONDS = 10.0
-TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+def _last_words(error: ApiError) -> bytes:
+    """The whole answer to what never becomes a request; the connection closes with it."""
+    body = encode(Catalogue().document(error.problem))
+    status = status_of(error.problem)
+    lines = (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        "content-type: application/problem+json",
+        f"content-length: {len(body)}",
+        "connection: close",
+    )
+    return "\r\n".join((*lines, "", "")).encode() + body
+
+
+TOO_LARGE = _last_words(
+    HEAD_TOO_LARGE.error(f"the request line and the headers have more than {HEAD_BYTES} bytes")
+)
+MALFORMED = _last_words(
+    MALFORMED_REQUEST.error("the request line, a header or the framing of the body is malformed")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +110,10 @@ class GuardedHttp(HttpToolsProtocol):
         if self._writer is not None:
             self._writer.cancel()
             self._writer = None
+
+    def send_400_response(self, msg: str) -> None:
+        self.transport.write(MALFORMED)
+        self.transport.close()
 
     def _refuse(self) -> None:
         if not self.transport.is_closing():

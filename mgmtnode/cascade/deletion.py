@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mgmtnode.bus.message import NOTHING, Nothing
+from mgmtnode.bus.message import NOTHING, ApiJob, Nothing
 from mgmtnode.db.session import Tx
-from mgmtnode.errors import IN_USE
+from mgmtnode.errors import IN_USE, INTERNAL, NOT_FOUND, ApiError
 from mgmtnode.jobs.job import JobState
 from mgmtnode.workflow.flow import Flow, FlowContext, Step, TxStep
 
@@ -56,12 +57,33 @@ async def _children(service: Any, job: JobHandle, context: DeletionContext) -> N
         )
         if not work:
             return
-        ended = await job.children([(f"{round_}:{key}", msg) for key, msg in work], parallel=PARALLEL)
-        failed = [child for child in ended if child.state is not JobState.SUCCEEDED]
+        failed = await _run(job, [(f"{round_}:{key}", msg) for key, msg in work])
         if failed and not context.force:
             raise IN_USE.error(
-                f"{len(failed)} of {len(ended)} resources below could not be deleted",
+                f"{len(failed)} of {len(work)} resources below could not be deleted",
                 resource=context.uuid,
-                jobs=[child.uuid for child in failed[:20]],
-                first=failed[0].error.message if failed[0].error else "",
+                jobs=[uuid for uuid, _ in failed if uuid][:20],
+                first=failed[0][1],
             )
+
+
+async def _run(job: JobHandle, work: list[tuple[str, ApiJob[Any]]]) -> list[tuple[str, str]]:
+    """Runs the children; those that failed, as (job, message), or were refused (no job). One that is not there any
+    more is what was wanted: two ways down may lead to it."""
+    gate = asyncio.Semaphore(PARALLEL)
+
+    async def one(key: str, msg: ApiJob[Any]) -> tuple[str, str] | None:
+        async with gate:
+            try:
+                ended = await job.child(msg, key=key)
+            except ApiError as refused:
+                uuid, problem = "", refused.problem
+            else:
+                if ended.state is JobState.SUCCEEDED:
+                    return None
+                uuid, problem = ended.uuid, ended.error or INTERNAL.error(f"it ended {ended.state}").problem
+        return None if problem.code == NOT_FOUND.id else (uuid, problem.message)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(key, msg)) for key, msg in work]
+    return [failed for task in tasks if (failed := task.result())]

@@ -1,4 +1,4 @@
-"""``mgmtnode db``: the database's schema, compared with what the services declare."""
+"""``mgmtnode db``: the database's schema, compared with the revisions that the services bring."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from mgmtnode.cli.settings import config_option, read_all
 from mgmtnode.config.core_properties import DATA_DIR, DATABASE_CONNECTIONS, DATABASE_URL
 
 if TYPE_CHECKING:
-    from sqlalchemy import Table
-
     from mgmtnode.config.file import Properties
     from mgmtnode.db.session import SqlDatabase
+    from mgmtnode.service import ServiceManifest
 
 
 @click.group()
@@ -27,49 +26,79 @@ def db() -> None:
 
 @db.command()
 @config_option
-def upgrade(config_file: Path | None) -> None:
-    """Create what the installed services need. Nodes do the same when they start."""
-    from mgmtnode.db.schema import missing
-    from mgmtnode.db.schema import upgrade as bring_up
+@click.option("--sql", is_flag=True, help="Print the SQL of what would be done, for an administrator to run.")
+def upgrade(config_file: Path | None, sql: bool) -> None:
+    """Bring the tables up to what the installed services need: all of it, or nothing.
 
-    with _opened(config_file, make=True) as (database, tables):
-        before = missing(database, tables)
-        bring_up(database, tables)
-        left = missing(database, tables)
-    if left:
-        raise click.ClickException(f"still missing: {', '.join(left)}; this needs a migration by hand")
-    click.echo(f"up to date; {len(before)} added" if before else "up to date already")
+    Nodes do the same when they start, and any number of them may do it at once.
+    """
+    from mgmtnode.db import schema
+
+    with _opened(config_file, make=True) as (database, manifests):
+        if sql:
+            from mgmtnode.db.migrate import statements
+
+            with schema.told(database):
+                text = statements(database.engine, schema.branches(manifests))
+            click.echo(text or "-- up to date already")
+            return
+        done = schema.upgrade(database, manifests)
+    click.echo(f"up to date; applied {', '.join(done)}" if done else "up to date already")
 
 
 @db.command()
 @config_option
 def current(config_file: Path | None) -> None:
-    """Show which database this is and how complete its schema is."""
-    from mgmtnode.db.schema import missing, server
+    """Show which database this is, and what was applied for each service."""
+    from mgmtnode.db.schema import applied, branches, pending, server, told
 
-    with _opened(config_file) as (database, tables):
+    with _opened(config_file) as (database, manifests):
         version, _ = server(database)
-        lacking = missing(database, tables)
-    click.echo(f"{version}: {f'{len(lacking)} tables or columns missing' if lacking else 'up to date'}")
+        known = branches(manifests)
+        with told(database), database.engine.connect() as connection:
+            done, due = applied(connection), pending(connection, known)
+    click.echo(version)
+    for branch in known:
+        number = done.pop(branch.name, 0)
+        behind = f"{branch.head - number} to apply" if number < branch.head else "up to date"
+        click.echo(f"{branch.name:<27}  {branch.revision(number) if number else '-':<32}  {behind}")
+    for name, number in sorted(done.items()):
+        click.echo(f"{name:<27}  {f'{name}_{number:04d}':<32}  not enabled")
+    if due:
+        click.echo("run 'mgmtnode db upgrade', or start a node")
 
 
 @db.command()
 @config_option
 def check(config_file: Path | None) -> int:
-    """Exit with 1 and name what is missing if the schema is not up to date."""
-    from mgmtnode.db.schema import missing
+    """Exit with 1 if revisions are to be applied, or if the tables are not what the services declare."""
+    from mgmtnode.db.schema import branches, pending, told
 
-    with _opened(config_file) as (database, tables):
-        lacking = missing(database, tables)
-    if not lacking:
+    with _opened(config_file) as (database, manifests):
+        with told(database), database.engine.connect() as connection:
+            due = pending(connection, branches(manifests))
+        if due:
+            click.echo(f"mgmtnode: to be applied: {', '.join(due)}; run 'mgmtnode db upgrade'", err=True)
+            return 1
+        from mgmtnode.db.migrate import differences
+
+        with told(database):
+            found = differences(
+                database.engine, [table for manifest in manifests for table in manifest.tables]
+            )
+    if not found:
         click.echo("up to date")
         return 0
-    click.echo(f"mgmtnode: the schema lacks {', '.join(lacking)}; run 'mgmtnode db upgrade'", err=True)
+    click.echo("mgmtnode: somebody changed the tables; to have what is declared they lack:", err=True)
+    for line in found:
+        click.echo(f"  {line}", err=True)
     return 1
 
 
 @contextmanager
-def _opened(config_file: Path | None, *, make: bool = False) -> Iterator[tuple[SqlDatabase, list[Table]]]:
+def _opened(
+    config_file: Path | None, *, make: bool = False
+) -> Iterator[tuple[SqlDatabase, list[ServiceManifest]]]:
     properties, manifests = read_all(config_file)
     if make:
         Path(properties.get(DATA_DIR)).mkdir(parents=True, exist_ok=True)
@@ -77,7 +106,7 @@ def _opened(config_file: Path | None, *, make: bool = False) -> Iterator[tuple[S
         raise click.ClickException(f"there is no database at {file} yet; 'mgmtnode db upgrade' makes it")
     database = open_configured(properties)
     try:
-        yield database, [table for manifest in manifests for table in manifest.tables]
+        yield database, manifests
     finally:
         asyncio.run(database.close())
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
+import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,15 +69,23 @@ async def _welcome(node: ManagementNode, hosts: int, host: str) -> None:
     from mgmtnode.cli.seed import Seed
 
     await Seed(hosts)(node)
-    url, token = f"http://{_reachable(host)}:{node.api.port}", node.data_dir / "admin-token"
+    url, token = f"http://{_reachable(host)}:{node.api.port}", (node.data_dir / "admin-token").absolute()
     lines = (
-        f"API      {url}/v1  (documents: {url}/docs)",
-        f"token    {token}",
-        f"try      MGMTNODE_TOKEN_FILE={token} mnctl --url {url} zone list",
         "A development node: one process, simulated hosts, nothing for production. Ctrl-C stops it.",
+        f"  console   {url}/docs   every call of the API, to read and to try",
+        f"  token     {token}",
+        "  first VM, in another terminal:",
+        f"    export MGMTNODE_URL={url} MGMTNODE_TOKEN_FILE={shlex.quote(str(token))}",
+        f"    {_mnctl()} vm launch web-1",
     )
     click.echo("\n".join(lines), err=True)
     await _say_ready(node)
+
+
+def _mnctl() -> str:
+    """How the client is called here: by its name if the shell finds it, else by the path beside this program."""
+    beside = Path(sys.executable).parent / "mnctl"
+    return "mnctl" if shutil.which("mnctl") or not beside.exists() else shlex.quote(str(beside))
 
 
 async def _say_ready(node: ManagementNode) -> None:
@@ -88,6 +98,14 @@ def _reachable(host: str) -> str:
 
 
 def _serve(properties: Properties, ready: Ready) -> int:
+    import uvloop
+
+    from mgmtnode.cli.process import raise_file_limit, settle_memory
     from mgmtnode.node import serve
 
-    return asyncio.run(serve(properties, ready))
+    async def settled(node: ManagementNode) -> None:
+        settle_memory()
+        await ready(node)
+
+    raise_file_limit()
+    return uvloop.run(serve(properties, settled))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from mgmtnode.db.group_commit import SqliteDatabase
 from mgmtnode.db.session import SqlDatabase
 from mgmtnode.ports import Clock
 
+DRIVERS = ("sqlite", "postgresql", "postgresql+psycopg2")
+EXAMPLE = "postgresql+psycopg2://USER:PASSWORD@HOST/NAME"
 PG_OPTIONS = " ".join(
     f"-c {key}={value}"
     for key, value in {
@@ -22,16 +25,35 @@ PG_OPTIONS = " ".join(
 )
 
 
+class BadUrl(ValueError):
+    """``database.url`` leads to no database this product can use. The text does not repeat the password."""
+
+
+def check_url(url: str) -> None:
+    """Raises BadUrl."""
+    try:
+        found = make_url(url)
+    except (ArgumentError, ValueError):
+        raise BadUrl(f"database.url is not like {EXAMPLE}") from None
+    if found.drivername not in DRIVERS:
+        raise BadUrl(
+            f"database.url: {found.drivername} is not supported; use {EXAMPLE}, or leave it empty for SQLite"
+        )
+    if found.port is not None and not 0 < found.port < 65536:
+        raise BadUrl(f"database.url: there is no port {found.port}")
+
+
 def open_database(url: str, clock: Clock, *, name: str = "node", connections: int = 8) -> SqlDatabase:
-    """``sqlite:///FILE`` or ``postgresql+psycopg2://…``. Does not connect yet."""
+    """``sqlite:///FILE`` or ``postgresql+psycopg2://…``. Does not connect yet. Raises BadUrl."""
+    check_url(url)
     if url.startswith("sqlite"):
-        writer, reader = _sqlite(url, "BEGIN IMMEDIATE", 1), _sqlite(url, "BEGIN", 2)
+        writer, reader = _sqlite(url, "BEGIN IMMEDIATE", 1), _sqlite(url, "BEGIN", 2, "query_only=ON")
         return SqliteDatabase(writer, reader, clock, readers=2)
     engine = _postgres(url, name, connections)
     return SqlDatabase(engine, engine, clock, writers=connections, readers=max(2, connections // 2))
 
 
-def _sqlite(url: str, begin: str, size: int) -> Engine:
+def _sqlite(url: str, begin: str, size: int, *pragmas: str) -> Engine:
     engine = create_engine(
         url,
         poolclass=QueuePool,
@@ -49,6 +71,7 @@ def _sqlite(url: str, begin: str, size: int) -> Engine:
             "foreign_keys=ON",
             "cache_size=-32768",
             "temp_store=2",
+            *pragmas,
         ):
             connection.execute(f"PRAGMA {pragma}")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, Engine, inspect, text
 
+from mgmtnode.db.migrate import quiet
+
 SQLITE = (
     """select 'column ' || m.name || '.' || c.name || ' ' || c.type || ' not null ' || c."notnull" || ' default '
     || coalesce(c.dflt_value, '-') || ' key ' || c.pk from sqlite_master m, pragma_table_xinfo(m.name) c
@@ -31,9 +33,13 @@ POSTGRESQL = (
 
 def fingerprint(engine: Engine) -> set[str]:
     """Without Alembic's own table, and without the order of columns, which an added one changes."""
-    with engine.connect() as connection:
+    with quiet(), engine.connect() as connection:
         queries = SQLITE if engine.dialect.name == "sqlite" else POSTGRESQL
-        lines = {" ".join(str(line).split()) for query in queries for line in connection.execute(text(query)).scalars()}
+        lines = {
+            " ".join(str(line).split())
+            for query in queries
+            for line in connection.execute(text(query)).scalars()
+        }
         if engine.dialect.name == "sqlite":
             lines |= _constraints(connection)
     return {line for line in lines if "alembic_version" not in line}

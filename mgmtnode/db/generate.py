@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from alembic.autogenerate import produce_migrations, render_python_code
 from alembic.operations import ops
@@ -77,9 +77,11 @@ def change(known: Sequence[Branch], branch: Branch, tables: Sequence[Table], mes
     with tempfile.TemporaryDirectory() as directory:
         engine = _empty(Path(directory) / "upgraded.db")
         migrate.upgrade(engine, below)
-        with engine.connect() as connection:
+        with migrate.quiet(), engine.connect() as connection:
             options = {"include_object": ours, "compare_type": True, "compare_server_default": True}
-            found = produce_migrations(MigrationContext.configure(connection, opts=options), metadata).upgrade_ops
+            found = produce_migrations(
+                MigrationContext.configure(connection, opts=options), metadata
+            ).upgrade_ops
         engine.dispose()
     if found is None or found.is_empty():
         return ""
@@ -112,7 +114,9 @@ def stale(known: Sequence[Branch], tables: dict[str, Sequence[Table]]) -> list[s
         if branch.head == 1:
             text = (branch.directory / branch.files[1]).read_text()
             if ast.dump(ast.parse(text)) != ast.dump(ast.parse(initial(branch.name, tables[branch.name]))):
-                found.append(f"{branch.name}: {branch.directory / branch.files[1]} is not what the models declare")
+                found.append(
+                    f"{branch.name}: {branch.directory / branch.files[1]} is not what the models declare"
+                )
     with tempfile.TemporaryDirectory() as directory:
         upgraded, declared = (_empty(Path(directory) / name) for name in ("upgraded.db", "declared.db"))
         migrate.upgrade(upgraded, known)
@@ -151,13 +155,13 @@ def _altering(steps: ops.UpgradeOps) -> Iterable[Any]:
     return [step for step in steps.ops if not isinstance(step, ops.CreateTableOp | ops.CreateIndexOp)]
 
 
-def _rendered_type(kind: str, thing: Any, context: Any) -> str | bool:
+def _rendered_type(kind: str, thing: Any, context: Any) -> str | Literal[False]:
     if kind != "type":
         return False
     if isinstance(thing, UtcTime | JsonOf):
         return f"{type(thing).__name__}()"
     if type(thing) is String:
-        on_postgres = thing.compile(dialect=postgresql.dialect())
+        on_postgres = thing.compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]  # untyped there
         if on_postgres == "UUID":
             return "UuidText"
         if on_postgres.endswith('COLLATE "C"'):

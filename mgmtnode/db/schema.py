@@ -15,10 +15,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from mgmtnode.db.session import SqlDatabase, convert
+from mgmtnode.db.faults import convert
+from mgmtnode.db.session import SqlDatabase
+from mgmtnode.errors import ApiError
 
 if TYPE_CHECKING:
     from mgmtnode.service import ServiceManifest
@@ -27,6 +30,7 @@ CORE = "core"
 CORE_PACKAGE = "mgmtnode.db.migrations"
 BASE = 1  # the core's revision that every service's first one depends on
 FILE_NAME = re.compile(r"(\d{4})_\w+\.py")
+WRITE_REFUSED = re.compile("readonly database|unable to open database|permission denied", re.IGNORECASE)
 NAME_LENGTH = 27  # Alembic keeps revisions in 32 characters
 
 SERVER = {
@@ -66,29 +70,30 @@ def upgrade(db: SqlDatabase, manifests: Iterable[ServiceManifest]) -> list[str]:
     ``core.database-unavailable``.
     """
     known = branches(manifests)
-    with told(), db.engine.connect() as connection:
+    with told(db), db.engine.connect() as connection:
         if not pending(connection, known):
             return []
     from mgmtnode.db import migrate  # Alembic costs a tenth of a second and most boots do without
 
-    with told():
+    with told(db):
         return migrate.upgrade(db.engine, known)
 
 
 def branches(manifests: Iterable[ServiceManifest]) -> list[Branch]:
     """The core's branch, then those of the services in their order. Raises SchemaError for a malformed one."""
-    found = [_branch(CORE, CORE_PACKAGE)]
-    for manifest in manifests:
-        if manifest.migrations:
-            found.append(_branch(branch_name(manifest.id), manifest.migrations))
-    return found
+    services = [
+        (branch_name(manifest.id), manifest.migrations) for manifest in manifests if manifest.migrations
+    ]
+    return [_branch(name, package) for name, package in ((CORE, CORE_PACKAGE), *services)]
 
 
 def branch_name(service: str) -> str:
     """A service's id as Alembic can have it."""
     name = service.replace("-", "_")
     if name == CORE or len(name) > NAME_LENGTH:
-        raise SchemaError(f"service {service!r}: a service with tables needs another id, of at most {NAME_LENGTH} letters")
+        raise SchemaError(
+            f"service {service!r}: a service with tables needs another id, of at most {NAME_LENGTH} letters"
+        )
     return name
 
 
@@ -100,10 +105,16 @@ def _branch(name: str, package: str) -> Branch:
             continue
         number = int(match[1])
         if number in files:
-            raise SchemaError(f"{directory}: {files[number]} and {file.name} have one number; renumber the later one")
+            raise SchemaError(
+                f"{directory}: {files[number]} and {file.name} have one number; renumber the later one"
+            )
         files[number] = file.name
     if sorted(files) != list(range(1, len(files) + 1)) or not files:
-        fault = "has no revisions" if not files else f"must be numbered from 0001 without gaps, not {sorted(files)}"
+        fault = (
+            "has no revisions"
+            if not files
+            else f"must be numbered from 0001 without gaps, not {sorted(files)}"
+        )
         raise SchemaError(f"{directory}: {fault}; scripts/make-migration makes them")
     return Branch(name, directory, files)
 
@@ -124,14 +135,14 @@ def applied(connection: Connection) -> dict[str, int]:
     """The number of the last applied revision by branch, of services that are not enabled, too."""
     if connection.execute(text(HAS_VERSIONS[connection.dialect.name])).first() is None:
         return {}
-    numbers: dict[str, int] = {}
-    for (revision,) in connection.execute(text("select version_num from alembic_version")):
-        name, _, number = str(revision).rpartition("_")
-        if number.isdigit():
-            numbers[name] = int(number)
-    if numbers:
-        numbers.setdefault(CORE, BASE)  # Alembic does not list a revision that a listed one depends on
-    return numbers
+    return numbers(connection.execute(text("select version_num from alembic_version")).scalars())
+
+
+def numbers(listed: Iterable[str]) -> dict[str, int]:
+    """What Alembic lists, by branch. It leaves out a revision that a listed one depends on: the core's first."""
+    parted = (revision.rpartition("_") for revision in listed)
+    found = {name: int(number) for name, _, number in parted if number.isdigit()}
+    return {CORE: BASE} | found if found else {}
 
 
 def pending(connection: Connection, known: Sequence[Branch]) -> list[str]:
@@ -145,21 +156,34 @@ def pending(connection: Connection, known: Sequence[Branch]) -> list[str]:
                 "one, or restore a backup from before the upgrade"
             )
     return [
-        branch.revision(number) for branch in known for number in sorted(branch.files) if number > done.get(branch.name, 0)
+        branch.revision(number)
+        for branch in known
+        for number in sorted(branch.files)
+        if number > done.get(branch.name, 0)
     ]
 
 
 def server(db: SqlDatabase) -> tuple[str, float | None]:
     """Name and version of the database, and the seconds since 1970 by its own clock if it has one. Blocks."""
-    with told(), db.engine.connect() as connection:
+    with told(db), db.engine.connect() as connection:
         version, clock = connection.execute(text(SERVER[db.dialect])).one()
     return str(version), None if clock is None else float(clock)
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Errors of the driver as those that callers are told."""
+def told(db: SqlDatabase) -> Iterator[None]:
+    """Errors of the driver as those that callers are told, with the name of the database."""
     try:
         yield
     except DBAPIError as exc:
-        raise convert(exc) from exc
+        raise _named(db, convert(exc)) from exc
+
+
+def _named(db: SqlDatabase, error: ApiError | DBAPIError) -> ApiError | DBAPIError:
+    if not isinstance(error, ApiError):
+        return error
+    url = db.engine.url
+    name = url.database or "" if db.dialect == "sqlite" else f"database.url ({url.render_as_string()})"
+    problem = error.problem
+    hint = "; the node must be able to write it" if WRITE_REFUSED.search(problem.message) else ""
+    return ApiError(msgspec.structs.replace(problem, message=f"{name}: {problem.message}{hint}"))

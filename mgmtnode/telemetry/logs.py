@@ -90,7 +90,7 @@ def configure(node: str, *, json: bool = False, level: str = "INFO", stream: Tex
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level)
-    for noisy in ("uvicorn.error", "amqp", "kombu", "httpx", "httpcore"):
+    for noisy in ("uvicorn.error", "amqp", "kombu", "httpx", "httpcore", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

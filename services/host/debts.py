@@ -86,7 +86,9 @@ class DebtCollector:
         self._attempts: dict[str, Attempt] = {}
 
     def start(self) -> None:
-        self._node.periodic.every("host.debts", lambda: self._node.config.get(DEBT_INTERVAL), self.collect)
+        config = self._node.config
+        runner = self._node.periodic.every("host.debts", lambda: config.get(DEBT_INTERVAL), self.collect)
+        config.on_change(DEBT_INTERVAL, lambda seconds: runner.poke())
 
     async def collect(self) -> None:
         """One round over the debts there are."""

@@ -28,7 +28,7 @@ class HostDrivers:
             raise HYPERVISOR_UNKNOWN.error(
                 f"nothing here drives {hypervisor!r}; known are: {', '.join(known) or 'none'}", known=known
             )
-        picked: HypervisorDriver = self._node.extensions.pick(HypervisorDriver, hypervisor)  # type: ignore[type-abstract]
+        picked: HypervisorDriver = self._node.extensions.pick(HypervisorDriver, hypervisor)
         return picked
 
     async def connect(self, record: HostRecord) -> HostFacts:

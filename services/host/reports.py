@@ -33,7 +33,7 @@ class HostReports:
             return True
         vms = [ReportedVm(uuid=vm.uuid, power=vm.power) for vm in report.vms]
         taken = True
-        for listener in self._node.extensions.all(HostVmsReported):  # type: ignore[type-abstract]  # the point is its key
+        for listener in self._node.extensions.all(HostVmsReported):
             try:
                 await listener.vms_reported(record.host, asked_at, vms)
             except Exception:
@@ -44,7 +44,7 @@ class HostReports:
     async def unknown(self, record: HostRecord) -> bool:
         """The host has been silent for too long. Whether all listeners took that."""
         taken = True
-        for listener in self._node.extensions.all(HostVmsReported):  # type: ignore[type-abstract]  # the point is its key
+        for listener in self._node.extensions.all(HostVmsReported):
             try:
                 await listener.vms_unknown(record.host)
             except Exception:

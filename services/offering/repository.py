@@ -22,7 +22,8 @@ class OfferingRepository:
         self._query = query
 
     def get(self, tx: Tx, uuid: str) -> InstanceOffering:
-        return self._query.get(tx, INSTANCE_OFFERING, uuid)
+        found: InstanceOffering = self._query.get(tx, INSTANCE_OFFERING, uuid)
+        return found
 
     def insert(self, tx: Tx, work: WorkToken, msg: CreateInstanceOffering) -> InstanceOffering:
         uuid, account = work.resource_uuid, work.account_uuid

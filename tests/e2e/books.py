@@ -27,12 +27,8 @@ def check(data_dir: Path) -> None:
 
 
 def _check_ledger(book: Path) -> None:
-    held = dict(
-        ((pool, kind), amount)
-        for pool, kind, amount in rows(
-            book, "SELECT pool_uuid, kind, sum(amount) FROM allocation WHERE unit IS NULL GROUP BY 1, 2"
-        )
-    )
+    sums = "SELECT pool_uuid, kind, sum(amount) FROM allocation WHERE unit IS NULL GROUP BY 1, 2"
+    held = {(pool, kind): amount for pool, kind, amount in rows(book, sums)}
     for pool, kind, used in rows(book, "SELECT resource_uuid, kind, used FROM pool"):
         assert used == held.get((pool, kind), 0), f"pool {kind} of {pool}"
     needed = rows(

@@ -46,7 +46,7 @@ class Operation:
         return self.method != "GET"
 
     def at(self, **values: str) -> str:
-        return self.path.format(**{name: NOWHERE for name in self.path_fields} | values)
+        return self.path.format(**dict.fromkeys(self.path_fields, NOWHERE) | values)
 
 
 class Document:
@@ -87,7 +87,9 @@ class Document:
         if operation.body is None:
             return {}
         required = operation.body.get("required", [])
-        return {n: self._sample(n, s, known or {}) for n, s in self.fields(operation).items() if n in required}
+        return {
+            n: self._sample(n, s, known or {}) for n, s in self.fields(operation).items() if n in required
+        }
 
     def types(self, schema: Json) -> set[str]:
         """The JSON types that fit; all of them if the schema does not say."""
@@ -97,7 +99,11 @@ class Document:
             found |= self.types(inner)
         named = schema.get("type", [])
         found |= set([named] if isinstance(named, str) else named)
-        found |= {_type_of(value) for value in [*schema.get("enum", ()), *[schema.get("const")]] if value is not None}
+        found |= {
+            _type_of(value)
+            for value in [*schema.get("enum", ()), *[schema.get("const")]]
+            if value is not None
+        }
         return found or set(JSON_TYPES)
 
     def misfits(self, schema: Json) -> Iterator[Any]:
@@ -146,7 +152,9 @@ class Document:
             return [self._sample(name, schema.get("items", {}), known)] if schema.get("minItems") else []
         if kind == "object":
             required = schema.get("required", ())
-            return {n: self._sample(n, s, known) for n, s in schema.get("properties", {}).items() if n in required}
+            return {
+                n: self._sample(n, s, known) for n, s in schema.get("properties", {}).items() if n in required
+            }
         if schema.get("format") == "uuid":
             return NOWHERE
         return {"boolean": True, "null": None}.get(kind, "sample")

@@ -8,7 +8,6 @@ from sqlalchemy import select
 
 from mgmtnode.db.tables import CORE_TABLES
 from mgmtnode.testing.cloud import Cloud
-
 from tests.e2e.document import Document
 
 CHATTER = {"session", "mn_node", "ring_slot", "mn_lease", "lease"}  # change while nobody asks for anything
@@ -57,7 +56,9 @@ class Scene:
         creates = {o.path.removeprefix("/v1/") for o in self.document.operations if o.method == "POST"}
         for kind, plural, fields in RECIPE:
             if plural in creates:
-                self.uuids[kind] = cloud.create(plural, **{n: self._filled(v) for n, v in fields.items()})["uuid"]
+                self.uuids[kind] = cloud.create(plural, **{n: self._filled(v) for n, v in fields.items()})[
+                    "uuid"
+                ]
 
     def uuid_for(self, path: str) -> str | None:
         """One resource that ``path`` may be asked about."""
@@ -90,6 +91,9 @@ def differences(before: Snapshot, after: Snapshot) -> list[str]:
     return [
         f"{table}: {sign} {row[:300]}"
         for table in before
-        for sign, rows in (("-", set(before[table]) - set(after[table])), ("+", set(after[table]) - set(before[table])))
+        for sign, rows in (
+            ("-", set(before[table]) - set(after[table])),
+            ("+", set(after[table]) - set(before[table])),
+        )
         for row in sorted(rows)
     ]

@@ -88,7 +88,9 @@ def nothing_done(scene: Scene) -> Iterator[Snapshot]:
     assert not differences(before, scene.snapshot(*WORK))
 
 
-def test_what_is_not_a_json_object_is_refused_by_every_api_with_a_body(scene: Scene, unchanged: Snapshot) -> None:
+def test_what_is_not_a_json_object_is_refused_by_every_api_with_a_body(
+    scene: Scene, unchanged: Snapshot
+) -> None:
     assert len(scene.document.with_body) > 15
     for operation in scene.document.with_body:
         for name, body, code in BAD_BODIES:
@@ -97,7 +99,9 @@ def test_what_is_not_a_json_object_is_refused_by_every_api_with_a_body(scene: Sc
             assert place or "body" in problem["detail"] or "JSON" in problem["detail"], (name, problem)
 
 
-def test_a_field_of_the_wrong_type_or_out_of_bounds_is_refused_by_its_name(scene: Scene, unchanged: Snapshot) -> None:
+def test_a_field_of_the_wrong_type_or_out_of_bounds_is_refused_by_its_name(
+    scene: Scene, unchanged: Snapshot
+) -> None:
     tried = 0
     for operation in scene.document.with_body:
         for name, schema in scene.document.fields(operation).items():
@@ -109,7 +113,9 @@ def test_a_field_of_the_wrong_type_or_out_of_bounds_is_refused_by_its_name(scene
     assert tried > 200
 
 
-def test_a_field_or_parameter_that_does_not_exist_is_refused_by_its_name(scene: Scene, unchanged: Snapshot) -> None:
+def test_a_field_or_parameter_that_does_not_exist_is_refused_by_its_name(
+    scene: Scene, unchanged: Snapshot
+) -> None:
     for operation in scene.document.with_body:
         body = scene.document.sample(operation, scene.uuids) | {"colour\u202e": 1}
         problem = refused(send(scene, operation, encode(body)), code="api.invalid-field", status=400)
@@ -135,14 +141,18 @@ def test_nothing_can_be_done_to_what_does_not_exist(scene: Scene, unchanged: Sna
         if not operation.path_fields:
             continue
         body = scene.document.sample(operation, scene.uuids) if operation.body else None
-        answer = send(scene, operation, encode(body) if body is not None else None, params=required(scene, operation))
+        answer = send(
+            scene, operation, encode(body) if body is not None else None, params=required(scene, operation)
+        )
         assert answer.status_code in (400, 403, 404), (operation.id, answer.status_code, answer.text)
         problem = refused(answer)
         if operation.method in ("GET", "DELETE"):
             assert answer.status_code == 404, (operation.id, problem)
 
 
-def test_a_reference_to_what_does_not_exist_is_refused_by_its_field(scene: Scene, unchanged: Snapshot) -> None:
+def test_a_reference_to_what_does_not_exist_is_refused_by_its_field(
+    scene: Scene, unchanged: Snapshot
+) -> None:
     for operation in scene.document.with_body:
         for name in scene.document.fields(operation):
             if not name.endswith("_uuid") or operation.path_fields:
@@ -188,7 +198,9 @@ def test_a_body_in_another_coding_or_type_is_refused(scene: Scene, unchanged: Sn
             refused(send(scene, operation, body, headers=each), code="api.wrong-content-type", status=415)
 
 
-def test_a_deletion_or_a_read_with_a_body_is_refused_or_the_body_is_not_read(scene: Scene, unchanged: Snapshot) -> None:
+def test_a_deletion_or_a_read_with_a_body_is_refused_or_the_body_is_not_read(
+    scene: Scene, unchanged: Snapshot
+) -> None:
     for operation in scene.document.operations:
         if operation.method == "DELETE":
             refused(send(scene, operation, b'{"force": true}'), code="api.invalid-field", status=400)

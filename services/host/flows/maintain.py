@@ -36,7 +36,7 @@ def restore(service: HostService, tx: Tx, context: MaintainContext) -> None:
 
 async def evacuate(service: HostService, job: JobHandle, context: MaintainContext) -> None:
     host = (await service.known.read(context.uuid)).host
-    for who in service.node.extensions.all(HostEvacuation):  # type: ignore[type-abstract]  # the point is its key
+    for who in service.node.extensions.all(HostEvacuation):
         await who.evacuate(job, host)
 
 

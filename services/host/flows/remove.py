@@ -21,7 +21,7 @@ async def disconnect(service: HostService, job: JobHandle, context: DeletionCont
 def remove(service: HostService, tx: Tx, context: DeletionContext) -> None:
     for debt in service.debts.of_host(tx, context.uuid):
         service.debts.settle(tx, debt.host_uuid, debt.resource_uuid)
-    for listener in service.node.extensions.all(HostCapacityChanged):  # type: ignore[type-abstract]  # the point is its key
+    for listener in service.node.extensions.all(HostCapacityChanged):
         listener.capacity_gone(tx, context.uuid)
     tx.record(HostDeleted(resource_uuid=context.uuid))
     service.hosts.delete(tx, context.uuid)

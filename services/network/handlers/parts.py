@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from mgmtnode.contracts.network import NETWORK_IN_USE
 from mgmtnode.db.session import Tx
-from mgmtnode.jobs import ledger
 from mgmtnode.service import NodeContext, Service
 from services.network.allocation import IpAllocator
 from services.network.repository.l2 import L2Repository
@@ -20,7 +19,7 @@ class Parts(Service):
         self.l3_networks = L3Repository(node.query)
         self.ranges = RangeRepository(node.query)
         self.nics = NicRepository(node.query)
-        self.allocator = IpAllocator(self.l3_networks, self.nics, node.rng, node.uuids)
+        self.allocator = IpAllocator(node, self.l3_networks, self.nics)
 
     def refuse_if_used(self, tx: Tx, uuid: str) -> None:
         """Raises network.in-use while NICs are on the network, or have addresses of the range, ``uuid``."""
@@ -31,4 +30,4 @@ class Parts(Service):
         """Gives back the addresses of NICs that were removed."""
         for nic in gone:
             if nic.ip is not None:
-                ledger.free_unit(tx, nic.l3_network_uuid, nic.ip, holder=nic.vm_uuid)
+                self.allocator.free(tx, nic.l3_network_uuid, nic.ip, nic.vm_uuid)

@@ -21,7 +21,8 @@ class L3Repository:
         self._query = query
 
     def get(self, tx: Tx, uuid: str) -> L3Network:
-        return self._query.get(tx, L3_NETWORK, uuid)
+        found: L3Network = self._query.get(tx, L3_NETWORK, uuid)
+        return found
 
     def insert(self, tx: Tx, work: WorkToken, msg: CreateL3Network, strategy: IpStrategy) -> L3Network:
         uuid, account = work.resource_uuid, work.account_uuid

@@ -30,7 +30,8 @@ class RangeRepository:
         self._query = query
 
     def get(self, tx: Tx, uuid: str) -> IpRange:
-        return self._query.get(tx, IP_RANGE, uuid)
+        found: IpRange = self._query.get(tx, IP_RANGE, uuid)
+        return found
 
     def insert(self, tx: Tx, uuid: str, name: str, description: str, account: str) -> None:
         """The core row; ``add`` makes the other one."""

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import pytest
 
 from mgmtnode.bus.message import Message
+from mgmtnode.contracts.host import SettleDebt
+from mgmtnode.jobs.job import SYSTEM, JobState
 from mgmtnode.testing.cloud import Cloud, NodeThread, Refused, operator_token
 from services.host.service import HostService
 from tests.services.host import scripted
@@ -48,6 +50,12 @@ class Rack:
         """Starts a coroutine on the node's loop."""
         return self.cloud.thread.begin(work)
 
+    async def settle(self, resource_uuid: str, host_uuid: str) -> None:
+        """Runs a settlement to its end."""
+        jobs = self.cloud.node.parts.context.jobs
+        job = await jobs.accept(SettleDebt(resource_uuid=resource_uuid, host_uuid=host_uuid), SYSTEM)
+        assert (await jobs.wait(job.uuid, 20)).state is JobState.SUCCEEDED
+
     def restart(self) -> None:
         """Stops the node and starts another on what it left."""
         before, services = self.cloud.thread, scripted.points(*SERVICES)
@@ -84,8 +92,6 @@ class Rack:
         return str(self.cloud.get("hosts", uuid)["status"])
 
     def events(self, uuid: str) -> list[str]:
-        from mgmtnode.jobs.job import SYSTEM
-
         logged = self.cloud.thread.run(self.cloud.node.parts.events.read(None, 1000, SYSTEM))
         return [event.name for event in logged if event.resource_uuid == uuid]
 

@@ -33,13 +33,15 @@ def test_a_host_that_answers_costs_no_write(rack: Rack) -> None:
 
 def test_a_host_counts_as_disconnected_after_failed_pings_in_a_row(rack: Rack) -> None:
     uuid = rack.add()["uuid"]
-    for failed in (1, 2):
-        rack.script.down.add("h1")
-        ping_and_wait(rack, uuid)
-        assert rack.service.watcher.failures(uuid) == failed
+    rack.config("host.ping_failures", 100)
+    rack.script.down.add("h1")
+    ping_and_wait(rack, uuid)
+    ping_and_wait(rack, uuid)
+    assert rack.service.watcher.failures(uuid) >= 2
     rack.script.heal()
     ping_and_wait(rack, uuid)
-    assert rack.status(uuid) == "Connected"
+    assert (rack.service.watcher.failures(uuid), rack.status(uuid)) == (0, "Connected")
+    rack.config("host.ping_failures", 3)
     rack.script.down.add("h1")
     rack.ping(uuid)
     rack.cloud.until(lambda: rack.status(uuid) == "Disconnected")
@@ -167,6 +169,14 @@ def test_when_hosts_were_last_seen_is_written_in_one_go(rack: Rack) -> None:
     seen = rack.cloud.get("hosts", host["uuid"])
     assert seen["last_seen_at"] > host["last_seen_at"]
     assert seen["updated_at"] == host["updated_at"]
+
+
+def test_a_shorter_interval_counts_at_once(rack: Rack) -> None:
+    rack.config("host.ping_interval", 3600)
+    rack.add("h1")
+    rack.cloud.until(lambda: len(rack.service.watcher.rounds) == 1)
+    rack.config("host.ping_interval", 1)
+    rack.cloud.until(lambda: pings(rack) > 1)
 
 
 def test_a_deleted_host_is_not_watched_any_more(rack: Rack) -> None:

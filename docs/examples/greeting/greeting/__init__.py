@@ -1,0 +1,1 @@
+"""Greetings that hang in zones."""

@@ -1,0 +1,114 @@
+"""The documentation: what it tells people to type works, and what it links to is there."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import ROOT, Block, Checkout, anchors, blocks, fits, links, pages, steps
+
+RUNNABLE = [page for page in pages() if steps(page)]
+DOCUMENTED_DATABASE = "postgresql+psycopg2://mgmtnode:secret@127.0.0.1/mgmtnode"
+MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:work|root|tmp/[\w-]+|home/\w+|Users)\b")
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", RUNNABLE, ids=name)
+def test_what_a_page_tells_to_type_works_and_prints_what_it_shows(
+    page: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    replace = {}
+    if DOCUMENTED_DATABASE in page.read_text():
+        replace[DOCUMENTED_DATABASE] = str(request.getfixturevalue("postgres_url"))
+    checkout = Checkout(tmp_path, free_port(), replace)
+    printed = checkout.run(page)
+    wrong = [
+        f"{name(page)}:{block.line}: expected\n{expected}\nbut it printed\n{said}"
+        for (block, expected), said in zip(steps(page), printed, strict=True)
+        if expected is not None and not fits(checkout.here(expected), said)
+    ]
+    if wrong:
+        pytest.fail("\n\n".join(wrong), pytrace=False)
+
+
+@pytest.mark.parametrize("page", pages(), ids=name)
+def test_links_lead_somewhere(page: Path) -> None:
+    broken = []
+    for link in links(page.read_text()):
+        path, _, anchor = link.partition("#")
+        if re.match(r"[a-z]+:", link):
+            continue
+        target = (page.parent / path).resolve() if path else page
+        inside = anchor and target.suffix == ".md"
+        if not target.exists() or (inside and anchor not in anchors(target.read_text())):
+            broken.append(link)
+    assert broken == []
+
+
+@pytest.mark.parametrize("page", pages(), ids=name)
+def test_no_page_names_a_path_of_some_machine(page: Path) -> None:
+    assert MACHINE_PATHS.findall(page.read_text()) == []
+
+
+@pytest.mark.parametrize("page", pages(), ids=name)
+def test_files_that_are_named_in_code_exist(page: Path) -> None:
+    said = re.findall(r"`((?:mgmtnode|services|scripts|docs|tests)/[\w./-]+)`", page.read_text())
+    assert [path for path in said if not (ROOT / path).exists() and "…" not in path] == []
+
+
+def test_the_reference_is_what_would_be_generated_now() -> None:
+    from scripts.reference.__main__ import PAGES, stale
+    from scripts.reference.installation import installation
+
+    made = {page: make(installation(ROOT)) for page, make in PAGES.items()}
+    assert stale(ROOT / "docs" / "reference", made) == []
+
+
+@pytest.mark.parametrize("script", ["run", "test", "check", "generate-docs"])
+def test_every_script_explains_itself(script: str) -> None:
+    done = subprocess.run(
+        [ROOT / "scripts" / script, "--help"], check=True, capture_output=True, text=True, timeout=30
+    )
+    assert "usage: scripts/" + script in done.stdout
+
+
+def test_expected_output_stands_for_what_is_printed() -> None:
+    assert fits("NAME  UUID\nweb   …\n", "NAME   UUID\nweb    0192\n")
+    assert fits("a\n…\nz\n", "a\nb\nc\nz\n")
+    assert not fits("a\nz\n", "a\nb\nz\n")
+    assert not fits("a … z\n", "a b\n")
+
+
+def test_blocks_say_whether_they_are_run() -> None:
+    text = "x\n```sh\none\n```\n\n```output\n1\n```\n```sh skip\ntwo\n```\n"
+    assert blocks(text) == [
+        Block("sh", "one\n", 3),
+        Block("output", "1\n", 7),
+        Block("sh skip", "two\n", 10),
+    ]
+
+
+def test_the_tutorial_shows_the_example_as_it_is() -> None:
+    example = ROOT / "docs" / "examples" / "greeting"
+    code = "\n".join(file.read_text() for file in [example / "pyproject.toml", *example.rglob("*.py")])
+    shown = [
+        b
+        for b in blocks((ROOT / "docs/tutorial/write-a-service.md").read_text())
+        if b.info in ("python", "toml")
+    ]
+    assert [block.text for block in shown if block.text not in code] == []
+    assert len(shown) > 3
