@@ -50,7 +50,11 @@ def test_a_noun_sends_fields_that_its_api_takes(kind: Kind, operations: Operatio
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.noun)
 def test_a_noun_has_every_action_of_its_api_and_no_other(kind: Kind, operations: Operations) -> None:
     prefix = f"/{kind.plural}/{{uuid}}/actions/"
-    actions = {o.api.path.removeprefix(prefix): o for o in operations.by_name.values() if o.api.path.startswith(prefix)}
+    actions = {
+        o.api.path.removeprefix(prefix): o
+        for o in operations.by_name.values()
+        if o.api.path.startswith(prefix)
+    }
     assert {action.name for action in kind.actions} == set(actions)
     for action in kind.actions:
         assert names(action.fields) <= set(actions[action.name].fields)

@@ -35,6 +35,7 @@ ACCESS = {
     "completion": ("shell:command", "Print the completion script for a shell"),
 }
 SPECIAL = {**WORK, **ACCESS}
+LISTED = ("job", "config", "tag", "session")  # these have a list, as nouns do
 
 
 class Root(click.Group):
@@ -116,7 +117,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _word(arguments: Sequence[str] | None) -> str:
     """The noun the user wrote, for the advice in an error."""
-    return next((word for word in (sys.argv[1:] if arguments is None else arguments) if word in BY_NOUN), "")
+    words = sys.argv[1:] if arguments is None else arguments
+    return next((word for word in words if word in BY_NOUN or word in LISTED), "")
 
 
 def main() -> None:

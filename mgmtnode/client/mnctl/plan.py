@@ -9,6 +9,12 @@ import click
 from mgmtnode.client.mnctl import naming, render
 from mgmtnode.client.mnctl.app import App
 
+PLACES = (
+    ("zone", "zone_uuid"),
+    ("cluster", "cluster_uuid"),
+    ("host", "host_uuid"),
+    ("moves to", "peer_uuid"),
+)
 NAMED = ("host_uuid", "peer_uuid", "cluster_uuid", "zone_uuid", "spec.nics.l3_network_uuid")
 
 
@@ -29,13 +35,10 @@ def _facts(app: App, context: Any) -> list[tuple[str, str]]:
         return []
     names = naming.lookup(app, NAMED, [context])
     found: list[tuple[str, str]] = []
-    for head, column in (("zone", "zone_uuid"), ("cluster", "cluster_uuid"), ("host", "host_uuid")):
+    for head, column in PLACES:
         uuid = context.get(column)
-        if uuid:
+        if isinstance(uuid, str):
             found.append((head, names.get(uuid, uuid)))
-    peer = context.get("peer_uuid")
-    if peer:
-        found.append(("moves to", names.get(peer, peer)))
     return [*found, *_machine(context.get("spec"), names)]
 
 

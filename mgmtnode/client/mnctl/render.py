@@ -80,7 +80,7 @@ def scalars(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def cell(path: str, value: Any) -> str:
-    if value is None or value == []:
+    if value in (None, [], ""):
         return "-"
     if path.endswith("memory") and isinstance(value, int):
         return size(value)
