@@ -111,6 +111,8 @@ def advice(exc: ClientError, noun: str, job: str | None) -> str:
 def _advice(exc: ProblemError, noun: str) -> str:
     if exc.retry_after:
         return f"try again in {exc.retry_after:g} s"
+    if exc.status is None and exc.category is Category.UNAVAILABLE:
+        return "see to what it could not reach, then try again"
     if exc.code == IN_USE.id and noun:
         return (
             f"mend that and delete again; or mnctl {noun} delete … --force, which goes on without what fails"
