@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import pty
-import select
-import signal
-import subprocess
-import sys
-import termios
-import time
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
@@ -159,7 +150,12 @@ def test_virtual_machines(mnctl: Shell) -> None:
     moved = mnctl("vm", "migrate", "web", "--host", "host-2", "--dry-run")
     assert "host-1" in moved and "moves to  host-2" in moved
     assert "host-2" in mnctl("vm", "migrate", "web", "--host", "host-2")
-    for verb, state in (("pause", "Paused"), ("resume", "Running"), ("reboot", "Running"), ("stop", "Stopped")):
+    for verb, state in (
+        ("pause", "Paused"),
+        ("resume", "Running"),
+        ("reboot", "Running"),
+        ("stop", "Stopped"),
+    ):
         assert mnctl.json("vm", verb, "web")["state"] == state
     mnctl("vm", "create", "db", "--cpu", "1", "--memory", "1GiB", "--user-tag", "blue", "--no-start")
     assert mnctl("vm", "start", "web", "db", "--host", "host-3").count("host-3") == 2
@@ -201,7 +197,7 @@ def test_accounts_users_and_what_they_may(
     mnctl("vm", "list", code=4)
     assert "mnctl login" in mnctl.err
     mnctl("login", "--account", "tenant", "--password-stdin", stdin="correct horse\n")
-    for words in (("user", "tenant/reader"), ("policy", "reads"), ("api-key", "ci")):
+    for words in (("api-key", "ci"), ("user", "tenant/reader"), ("policy", "reads")):
         mnctl(words[0], "delete", words[1], "--yes")
     mnctl("account", "change-password", "tenant", "--password", "-", "--current", "-",
           stdin="another horse\ncorrect horse\n")  # fmt: skip
@@ -245,6 +241,67 @@ def test_configs_and_tags(mnctl: Shell) -> None:
     (tag,) = json.loads(mnctl("tag", "list", "--on", "zone", "dev", "-o", "json"))
     assert tag["text"] == "blue" and "dev" in mnctl("tag", "list", "kind=user")
     assert "blue" in mnctl("tag", "show", tag["uuid"])
-    assert "dev" in mnctl("query", "zone", "user_tags=blue")
+    assert "dev" in mnctl("query", "zone", "user_tag=blue")
     mnctl("tag", "delete", tag["uuid"], "--yes")
     assert mnctl("tag", "list", "--on", "zone", "dev", "--count") == "0\n"
+
+
+def test_queries_follow_references_and_wrong_ones_say_what_was_meant(mnctl: Shell) -> None:
+    mnctl("vm", "launch", "seek")
+    found = json.loads(mnctl("query", "vm", "host.cluster.zone.name=dev", "name=seek", "-o", "json"))
+    assert [vm["name"] for vm in found] == ["seek"]
+    assert mnctl("query", "host", "vms.name=seek", "--count") == "1\n"
+    assert [vm["name"] for vm in yaml.safe_load(mnctl("vm", "list", "name=seek", "-o", "yaml"))] == ["seek"]
+    assert "dev" in mnctl("vm", "list", "name=seek", "-o", "wide").split()
+    mnctl("query", "vm", "hots.name=x", code=2)
+    assert "did you mean host?" in mnctl.err
+    mnctl("query", "vm", "state=Runing", code=2)
+    mnctl("query", "volumes-of-nobody", code=3)
+    assert "mnctl --help" in mnctl.err
+    mnctl("vm", "delete", "seek", "--yes")
+    mnctl("vm", "expunge", "seek", "--yes")
+
+
+def test_each_exit_code_has_its_cause(mnctl: Shell, node: DevNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    mnctl("vm", "create", "bad", "--cpu", "0", code=2)
+    mnctl("vm", "show", "nobody", code=3)
+    mnctl("vm", "list", "--token", "wrong", code=4)
+    mnctl("account", "create", "admin", "--password", "long enough", code=5)
+    mnctl("vm", "create", "huge", "--cpu", "4000", "--memory", "1GiB", code=7)
+    assert "cpu: 4 hosts → 0" in mnctl.err and "mnctl capacity" in mnctl.err
+    mnctl("host", "simulate-fault", "host-4", "--kind", "fail", "--action", "start", "--times", "1")
+    mnctl("vm", "create", "unlucky", "--cpu", "1", "--memory", "1GiB", "--host", "host-4", code=1)
+    assert "as it was told to" in mnctl.err and "mnctl job show" in mnctl.err
+    mnctl("host", "simulate-fault", "host-4", "--kind", "slow", "--delay-ms", "1500", "--times", "1")
+    slow = ("vm", "create", "slow", "--cpu", "1", "--memory", "1GiB", "--host", "host-4")
+    mnctl(*slow, "--timeout", "0.1", code=6)
+    job = mnctl.err.split()[-1]
+    mnctl("job", "watch", job)
+    assert "vm.create" in mnctl("job", "list", f"uuid={job}") and "Succeeded" in mnctl("job", "show", job)
+    mnctl("job", "cancel", job)
+    assert "had ended before" in mnctl.err
+    mnctl("vm", "delete", "slow", "--yes")
+    monkeypatch.setattr("mgmtnode.client.mnctl.app.FIRST_CONTACT", 0.2)
+    mnctl("vm", "list", "--url", "http://127.0.0.1:1", code=8)
+
+
+def test_a_zone_that_cannot_be_deleted_tells_what_is_in_the_way(mnctl: Shell) -> None:
+    mnctl("zone", "create", "east")
+    mnctl("cluster", "create", "east-1", "--zone", "east", "--hypervisor", "simulator")
+    mnctl(
+        "host", "create", "east-host", "--cluster", "east-1", "--management-ip", "192.0.2.99", "--cpu", "4",
+        "--memory", "8GiB",
+    )  # fmt: skip
+    mnctl("vm", "create", "stuck", "--cpu", "1", "--memory", "1GiB", "--zone", "east")
+    mnctl("host", "simulate-fault", "east-host", "--kind", "fail")
+    mnctl("zone", "delete", "east", "--yes", code=5)
+    lines = mnctl.err.splitlines()
+    (line,) = [line for line in lines if "vm.delete stuck:" in line]
+    assert "as it was told to" in line and "--force" in lines[-1]
+    job = lines[-1].split()[-1]
+    shown = mnctl("job", "show", job)
+    assert "cluster.delete" in shown and "stuck" in shown.partition("CHILD")[0] + shown
+    assert json.loads(mnctl("job", "show", job, "-o", "json"))["children"]
+    mnctl("host", "clear-faults", "east-host")
+    mnctl("zone", "delete", "east", "--yes")
+    mnctl("vm", "show", "stuck", code=3)
