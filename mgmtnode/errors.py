@@ -112,6 +112,7 @@ CANCELLED = ErrorCode("core.cancelled", Category.STATE, "the job was cancelled")
 OVERLOADED = ErrorCode("core.overloaded", Category.UNAVAILABLE, "too much work is queued")
 UNAVAILABLE = ErrorCode("core.unavailable", Category.UNAVAILABLE, "a part this needs cannot be reached")
 DATABASE_DOWN = ErrorCode("core.database-unavailable", Category.UNAVAILABLE, "the database cannot be reached")
+DATABASE_DAMAGED = ErrorCode("core.database-damaged", Category.INTERNAL, "the database file is damaged")
 KEY_REUSED = ErrorCode(
     "core.idempotency-key-reused", Category.INVALID, "the key was used for a different request"
 )

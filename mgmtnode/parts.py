@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ from mgmtnode.db.tables import CORE_TABLES
 from mgmtnode.events.log import EventLog
 from mgmtnode.extension.registry import Extensions
 from mgmtnode.handlers import Handlers, bind
-from mgmtnode.jobs.acceptance import JobSpec
+from mgmtnode.jobs.acceptance import DeletionCheck, JobSpec
 from mgmtnode.jobs.job import JOB
 from mgmtnode.jobs.jobs import JOB_CONFIGS, Jobs
 from mgmtnode.jobs.repository import JobRepository
@@ -108,7 +108,7 @@ def build_context(
     """What services get. ``jobs``: the repository, and the specs, which are filled in once the services are bound."""
     config, uuids = GlobalConfigs(), UuidSource(edges.clock, edges.rng)
     tags = Tags(uuids)
-    declare(manifests, config, tags, edges.properties)
+    declare(manifests, config, tags)
     repository, specs = jobs
     return NodeContext(
         name=edges.name,
@@ -140,16 +140,19 @@ def build_context(
     )
 
 
-def declare(
-    manifests: Sequence[ServiceManifest], config: GlobalConfigs, tags: Tags, properties: Properties
-) -> None:
+def declare_properties(manifests: Sequence[ServiceManifest], properties: Properties) -> None:
+    """Completes the configuration of the node with its services'. Raises ConfigFileError."""
+    for manifest in manifests:
+        properties.declare(manifest.id, manifest.properties)
+    properties.close()
+
+
+def declare(manifests: Sequence[ServiceManifest], config: GlobalConfigs, tags: Tags) -> None:
     """Makes the settings and tags of all manifests known."""
     config.declare("the node", JOB_CONFIGS)
     for manifest in manifests:
         config.declare(manifest.id, manifest.config)
         tags.declare(manifest.id, manifest.tags)
-        properties.declare(manifest.id, manifest.properties)
-    properties.close()
 
 
 def declared_resources(manifests: Sequence[ServiceManifest]) -> list[Resource]:
@@ -162,12 +165,12 @@ def query_over(manifests: Sequence[ServiceManifest], resources: Sequence[Resourc
     return Query([*resources, JOB], [*CORE_TABLES, *tables], known=elsewhere)
 
 
-def veto(cascade: CascadeGraph) -> Callable[[Tx, JobSpec, ApiJob[Any]], None]:
+def veto(cascade: CascadeGraph) -> DeletionCheck:
     """Lets the services below refuse a deletion that is not forced, before it is accepted."""
 
-    def check(tx: Tx, spec: JobSpec, msg: ApiJob[Any]) -> None:
+    def check(tx: Tx, spec: JobSpec, msg: ApiJob[Any], origin: str) -> None:
         if isinstance(msg, DeleteJob) and not msg.force:
-            cascade.check(tx, spec.resource_type, msg.uuid)
+            cascade.check(tx, spec.resource_type, msg.uuid, root=origin or spec.resource_type)
 
     return check
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Any, dataclass_transform, get_args, get_type_hints
 
 import msgspec
@@ -21,6 +22,7 @@ __all__ = [
 
 END = r"$(?!\n)"  # Python's $ alone also matches before a final newline
 UUID_PATTERN = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}" + END
+CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029"  # what would break a line of a log or a terminal
 OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 
 Uuid = Annotated[
@@ -28,7 +30,7 @@ Uuid = Annotated[
 ]
 Name = Annotated[
     str,
-    Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*" + END),
+    Meta(min_length=1, max_length=255, pattern=rf"^[^{CONTROL}]*[^{CONTROL}\x20][^{CONTROL}]*" + END),
 ]
 Description = Annotated[str, Meta(max_length=2048)]
 Text = Annotated[str, Meta(max_length=65536)]
@@ -93,12 +95,11 @@ class Resource:
     backed: bool = True
 
 
-def references(struct: type[msgspec.Struct]) -> Iterator[tuple[str, Ref]]:
+@cache
+def references(struct: type[msgspec.Struct]) -> tuple[tuple[str, Ref], ...]:
     """The fields of ``struct`` that name another resource, as (field, Ref); looks into unions and lists."""
-    for name, hint in get_type_hints(struct, include_extras=True).items():
-        if name in struct.__struct_fields__:
-            for ref in _refs(hint):
-                yield name, ref
+    hints = get_type_hints(struct, include_extras=True)
+    return tuple((name, ref) for name in struct.__struct_fields__ for ref in _refs(hints[name]))
 
 
 def _refs(hint: Any) -> Iterator[Ref]:

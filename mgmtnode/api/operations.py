@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from re import compile as pattern
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -57,6 +58,12 @@ class Operation:
         return {f.encode_name: f for f in found if f.name not in self.path_fields}
 
     @cached_property
+    def times(self) -> tuple[str, ...]:
+        """Fields that may be times."""
+        found = msgspec.structs.fields(self.message)
+        return tuple(f.name for f in found if f.type is datetime or datetime in get_args(f.type))
+
+    @cached_property
     def reply(self) -> Any:
         return reply_type(self.message)
 
@@ -104,7 +111,21 @@ def build(operation: Operation, fields: dict[str, Any], *, text: bool = False) -
         message: ApiMessage[Any] = msgspec.convert(fields, operation.message, strict=not text)
     except msgspec.ValidationError as exc:
         raise invalid(str(exc), operation.message) from None
+    for name in operation.times:
+        _check_time(name, getattr(message, name))
     return message
+
+
+def _check_time(name: str, value: Any) -> None:
+    """Refuses a time without a zone, and one that is beyond the calendar in UTC."""
+    if isinstance(value, datetime):
+        try:
+            if value.tzinfo is not None and value.astimezone(UTC):
+                return
+        except OverflowError:
+            pass
+        text = f"{name}: expected an RFC 3339 time with its zone, such as 2026-01-31T08:00:00Z"
+        raise INVALID_FIELD.error(text, field=name)
 
 
 def invalid(text: str, kind: type[msgspec.Struct]) -> ApiError:

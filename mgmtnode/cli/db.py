@@ -38,7 +38,7 @@ def upgrade(config_file: Path | None, sql: bool) -> None:
         if sql:
             from mgmtnode.db.migrate import statements
 
-            with schema.told():
+            with schema.told(database):
                 text = statements(database.engine, schema.branches(manifests))
             click.echo(text or "-- up to date already")
             return
@@ -55,7 +55,7 @@ def current(config_file: Path | None) -> None:
     with _opened(config_file) as (database, manifests):
         version, _ = server(database)
         known = branches(manifests)
-        with told(), database.engine.connect() as connection:
+        with told(database), database.engine.connect() as connection:
             done, due = applied(connection), pending(connection, known)
     click.echo(version)
     for branch in known:
@@ -75,14 +75,14 @@ def check(config_file: Path | None) -> int:
     from mgmtnode.db.schema import branches, pending, told
 
     with _opened(config_file) as (database, manifests):
-        with told(), database.engine.connect() as connection:
+        with told(database), database.engine.connect() as connection:
             due = pending(connection, branches(manifests))
         if due:
             click.echo(f"mgmtnode: to be applied: {', '.join(due)}; run 'mgmtnode db upgrade'", err=True)
             return 1
         from mgmtnode.db.migrate import differences
 
-        with told():
+        with told(database):
             found = differences(
                 database.engine, [table for manifest in manifests for table in manifest.tables]
             )
@@ -122,4 +122,4 @@ def open_configured(properties: Properties) -> SqlDatabase:
     from mgmtnode.ports import SystemClock
 
     url = properties.get(DATABASE_URL) or f"sqlite:///{sqlite_file(properties)}"
-    return open_database(url, SystemClock(), name="cli", connections=properties.get(DATABASE_CONNECTIONS))
+    return open_database(url, SystemClock(), label="mn/cli", connections=properties.get(DATABASE_CONNECTIONS))

@@ -12,6 +12,7 @@ USAGE = 2
 TEMPORARY = 75
 CONFIGURATION = 78
 INTERRUPTED = 130
+WRITE_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC)
 
 
 def report(exc: BaseException) -> int:
@@ -29,20 +30,27 @@ def report(exc: BaseException) -> int:
 
 
 def _told(exc: BaseException) -> tuple[int, str]:
+    from mgmtnode.cluster.guard import NodeRuns
     from mgmtnode.config.file import ConfigFileError
+    from mgmtnode.db.engine import BadUrl
     from mgmtnode.db.lock import DirectoryTaken
     from mgmtnode.db.schema import SchemaError
     from mgmtnode.errors import ApiError, DeclarationError
     from mgmtnode.loader import LoadError
 
-    if isinstance(exc, ConfigFileError | DeclarationError | LoadError | SchemaError):
+    if isinstance(exc, BadUrl | ConfigFileError | DeclarationError | LoadError | SchemaError):
         return CONFIGURATION, str(exc)
     if isinstance(exc, ApiError):
         return TEMPORARY if exc.problem.retryable else FAILED, exc.problem.message
+    if isinstance(exc, NodeRuns):
+        return TEMPORARY, str(exc)
     if isinstance(exc, click.ClickException):
         return exc.exit_code, exc.message
     if isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE:
         return FAILED, f"{exc.strerror or exc}; another program listens there: choose another api.port"
+    if isinstance(exc, OSError) and exc.filename:
+        hint = "; the node must be able to write there" if exc.errno in WRITE_REFUSED else ""
+        return FAILED, f"{exc.filename}: {exc.strerror}{hint}"
     if isinstance(exc, OSError | TimeoutError | DirectoryTaken):
         return FAILED, str(exc) or type(exc).__name__
     return FAILED, f"{type(exc).__name__}: {exc}; run 'mgmtnode --traceback …' to see where it comes from"

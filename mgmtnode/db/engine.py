@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from mgmtnode.db.group_commit import SqliteDatabase
 from mgmtnode.db.session import SqlDatabase
 from mgmtnode.ports import Clock
 
+DRIVERS = ("sqlite", "postgresql", "postgresql+psycopg2")
+EXAMPLE = "postgresql+psycopg2://USER:PASSWORD@HOST/NAME"
 PG_OPTIONS = " ".join(
     f"-c {key}={value}"
     for key, value in {
@@ -22,12 +26,41 @@ PG_OPTIONS = " ".join(
 )
 
 
-def open_database(url: str, clock: Clock, *, name: str = "node", connections: int = 8) -> SqlDatabase:
-    """``sqlite:///FILE`` or ``postgresql+psycopg2://…``. Does not connect yet."""
+class BadUrl(ValueError):
+    """``database.url`` leads to no database this product can use. The text does not repeat the password."""
+
+
+def check_url(url: str) -> None:
+    """Raises BadUrl."""
+    try:
+        found = make_url(url)
+    except (ArgumentError, ValueError):
+        raise BadUrl(f"database.url is not like {EXAMPLE}") from None
+    if found.drivername not in DRIVERS:
+        raise BadUrl(
+            f"database.url: {found.drivername} is not supported; use {EXAMPLE}, or leave it empty for SQLite"
+        )
+    if found.port is not None and not 0 < found.port < 65536:
+        raise BadUrl(f"database.url: there is no port {found.port}")
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite database; None for one in memory and for PostgreSQL. Raises BadUrl."""
+    check_url(url)
+    name = make_url(url).database
+    return Path(name) if url.startswith("sqlite") and name and name != ":memory:" else None
+
+
+def open_database(url: str, clock: Clock, *, label: str = "mn/node", connections: int = 8) -> SqlDatabase:
+    """``sqlite:///FILE`` or ``postgresql+psycopg2://…``. Does not connect yet. Raises BadUrl.
+
+    ``label``: what the connections are called in ``pg_stat_activity``.
+    """
+    check_url(url)
     if url.startswith("sqlite"):
         writer, reader = _sqlite(url, "BEGIN IMMEDIATE", 1), _sqlite(url, "BEGIN", 2, "query_only=ON")
         return SqliteDatabase(writer, reader, clock, readers=2)
-    engine = _postgres(url, name, connections)
+    engine = _postgres(url, label, connections)
     return SqlDatabase(engine, engine, clock, writers=connections, readers=max(2, connections // 2))
 
 
@@ -60,7 +93,7 @@ def _sqlite(url: str, begin: str, size: int, *pragmas: str) -> Engine:
     return engine
 
 
-def _postgres(url: str, name: str, connections: int) -> Engine:
+def _postgres(url: str, label: str, connections: int) -> Engine:
     return create_engine(
         url,
         isolation_level="READ COMMITTED",
@@ -69,7 +102,7 @@ def _postgres(url: str, name: str, connections: int) -> Engine:
         pool_timeout=5,
         pool_pre_ping=False,
         connect_args={
-            "application_name": f"mn/{name}",
+            "application_name": label,
             "options": PG_OPTIONS,
             "connect_timeout": 5,
             "keepalives_idle": 3,

@@ -6,7 +6,7 @@ from enum import Enum, auto
 
 from sqlalchemy.exc import DBAPIError
 
-from mgmtnode.errors import CONFLICT, DATABASE_DOWN, IN_USE, TIMEOUT, ApiError
+from mgmtnode.errors import CONFLICT, DATABASE_DAMAGED, DATABASE_DOWN, IN_USE, TIMEOUT, ApiError
 
 
 class Fault(Enum):
@@ -14,6 +14,7 @@ class Fault(Enum):
 
     COLLISION = auto()  # with another transaction: run it again
     UNREACHABLE = auto()  # the database is away, full, or does not write: wait for it
+    DAMAGED = auto()  # the file is no database, or not a whole one
     SLOW = auto()  # one statement, or the work between two, took longer than it may
     REFERENCE = auto()
     UNIQUE = auto()
@@ -55,8 +56,8 @@ SQLITE = {
     "SQLITE_IOERR": Fault.UNREACHABLE,
     "SQLITE_FULL": Fault.UNREACHABLE,
     "SQLITE_CANTOPEN": Fault.UNREACHABLE,
-    "SQLITE_CORRUPT": Fault.UNREACHABLE,
-    "SQLITE_NOTADB": Fault.UNREACHABLE,
+    "SQLITE_CORRUPT": Fault.DAMAGED,
+    "SQLITE_NOTADB": Fault.DAMAGED,
     "SQLITE_NOMEM": Fault.UNREACHABLE,
     "SQLITE_PROTOCOL": Fault.UNREACHABLE,
 }
@@ -86,10 +87,16 @@ def convert(exc: DBAPIError) -> ApiError | DBAPIError:
             return IN_USE.error("another resource still refers to it, or what it refers to is gone")
         case Fault.UNIQUE | Fault.CHECK:
             return CONFLICT.error("the change collides with another one")
+        case Fault.DAMAGED:
+            return DATABASE_DAMAGED.error(f"{_said(exc)}; restore the database from a backup")
         case Fault.SLOW:
             return TIMEOUT.error("the database took too long and was told to stop")
         case Fault.UNREACHABLE | Fault.COLLISION:
-            said = (str(exc.orig).splitlines() or ["no reason given"])[0]
-            return DATABASE_DOWN.error(f"the database did not do it: {said[:200]}", retry_after=1.0)
+            return DATABASE_DOWN.error(f"the database did not do it: {_said(exc)}", retry_after=1.0)
         case Fault.BUG:
             return exc
+
+
+def _said(exc: DBAPIError) -> str:
+    """The first line of what the database said."""
+    return (str(exc.orig).splitlines() or ["no reason given"])[0][:200]

@@ -15,11 +15,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from mgmtnode.db.faults import convert
 from mgmtnode.db.session import SqlDatabase
+from mgmtnode.errors import ApiError
 
 if TYPE_CHECKING:
     from mgmtnode.service import ServiceManifest
@@ -28,6 +30,7 @@ CORE = "core"
 CORE_PACKAGE = "mgmtnode.db.migrations"
 BASE = 1  # the core's revision that every service's first one depends on
 FILE_NAME = re.compile(r"(\d{4})_\w+\.py")
+WRITE_REFUSED = re.compile("readonly database|unable to open database|permission denied", re.IGNORECASE)
 NAME_LENGTH = 27  # Alembic keeps revisions in 32 characters
 
 SERVER = {
@@ -67,12 +70,12 @@ def upgrade(db: SqlDatabase, manifests: Iterable[ServiceManifest]) -> list[str]:
     ``core.database-unavailable``.
     """
     known = branches(manifests)
-    with told(), db.engine.connect() as connection:
+    with told(db), db.engine.connect() as connection:
         if not pending(connection, known):
             return []
     from mgmtnode.db import migrate  # Alembic costs a tenth of a second and most boots do without
 
-    with told():
+    with told(db):
         return migrate.upgrade(db.engine, known)
 
 
@@ -162,15 +165,27 @@ def pending(connection: Connection, known: Sequence[Branch]) -> list[str]:
 
 def server(db: SqlDatabase) -> tuple[str, float | None]:
     """Name and version of the database, and the seconds since 1970 by its own clock if it has one. Blocks."""
-    with told(), db.engine.connect() as connection:
+    with told(db), db.engine.connect() as connection:
         version, clock = connection.execute(text(SERVER[db.dialect])).one()
     return str(version), None if clock is None else float(clock)
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Errors of the driver as those that callers are told."""
+def told(db: SqlDatabase) -> Iterator[None]:
+    """Errors of the driver as those that callers are told, with the name of the database."""
     try:
         yield
     except DBAPIError as exc:
-        raise convert(exc) from exc
+        raise _named(db, convert(exc)) from exc
+    except ApiError as exc:
+        raise _named(db, exc) from exc
+
+
+def _named(db: SqlDatabase, error: ApiError | DBAPIError) -> ApiError | DBAPIError:
+    if not isinstance(error, ApiError):
+        return error
+    url = db.engine.url
+    name = url.database or "" if db.dialect == "sqlite" else f"database.url ({url.render_as_string()})"
+    problem = error.problem
+    hint = "; the node must be able to write it" if WRITE_REFUSED.search(problem.message) else ""
+    return ApiError(msgspec.structs.replace(problem, message=f"{name}: {problem.message}{hint}"))

@@ -46,6 +46,12 @@ class HostDebts:
             return False
         return bool(self._node.query.find(tx, VM, f"uuid={resource_uuid}", f"host_uuid={host_uuid}"))
 
+    def lost(self, tx: Tx, resource_uuid: str) -> bool:
+        """Whether nobody knows yet where the VM is: then it may be the VM itself that would be destroyed."""
+        if "vm" not in self._node.manifests:
+            return False
+        return bool(self._node.query.find(tx, VM, f"uuid={resource_uuid}", "state=Unknown"))
+
     def settle(self, tx: Tx, host_uuid: str, resource_uuid: str, *, keep: bool = False) -> None:
         """The host owes nothing for the resource any more. ``keep``: what it holds there stays its own.
 

@@ -13,4 +13,5 @@ manifest = ServiceManifest(
     extensions=(Extension(HypervisorDriver, lambda service: service.driver, key=contract.HYPERVISOR),),
     config=CONFIG,
     plugin=True,
+    requires=("host",),
 )
