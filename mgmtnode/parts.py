@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ from mgmtnode.db.tables import CORE_TABLES
 from mgmtnode.events.log import EventLog
 from mgmtnode.extension.registry import Extensions
 from mgmtnode.handlers import Handlers, bind
-from mgmtnode.jobs.acceptance import JobSpec
+from mgmtnode.jobs.acceptance import DeletionCheck, JobSpec
 from mgmtnode.jobs.job import JOB
 from mgmtnode.jobs.jobs import JOB_CONFIGS, Jobs
 from mgmtnode.jobs.repository import JobRepository
@@ -165,12 +165,12 @@ def query_over(manifests: Sequence[ServiceManifest], resources: Sequence[Resourc
     return Query([*resources, JOB], [*CORE_TABLES, *tables], known=elsewhere)
 
 
-def veto(cascade: CascadeGraph) -> Callable[[Tx, JobSpec, ApiJob[Any]], None]:
+def veto(cascade: CascadeGraph) -> DeletionCheck:
     """Lets the services below refuse a deletion that is not forced, before it is accepted."""
 
-    def check(tx: Tx, spec: JobSpec, msg: ApiJob[Any]) -> None:
+    def check(tx: Tx, spec: JobSpec, msg: ApiJob[Any], origin: str) -> None:
         if isinstance(msg, DeleteJob) and not msg.force:
-            cascade.check(tx, spec.resource_type, msg.uuid)
+            cascade.check(tx, spec.resource_type, msg.uuid, root=origin or spec.resource_type)
 
     return check
 

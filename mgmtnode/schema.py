@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Any, dataclass_transform, get_args, get_type_hints
 
 import msgspec
@@ -94,12 +95,11 @@ class Resource:
     backed: bool = True
 
 
-def references(struct: type[msgspec.Struct]) -> Iterator[tuple[str, Ref]]:
+@cache
+def references(struct: type[msgspec.Struct]) -> tuple[tuple[str, Ref], ...]:
     """The fields of ``struct`` that name another resource, as (field, Ref); looks into unions and lists."""
-    for name, hint in get_type_hints(struct, include_extras=True).items():
-        if name in struct.__struct_fields__:
-            for ref in _refs(hint):
-                yield name, ref
+    hints = get_type_hints(struct, include_extras=True)
+    return tuple((name, ref) for name in struct.__struct_fields__ for ref in _refs(hints[name]))
 
 
 def _refs(hint: Any) -> Iterator[Ref]:

@@ -9,9 +9,7 @@ from typing import Any
 from mgmtnode.bus.message import ApiJob, DeleteJob
 from mgmtnode.cascade.repository import empty_column, referring
 from mgmtnode.db.session import Tx
-from mgmtnode.errors import INVALID
-
-MAX_DEPTH = 12
+from mgmtnode.errors import DeclarationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ class CascadeGraph:
         self._by_parent: dict[str, list[OnDelete]] = {}
         for rule in rules:
             if (rule.act is None) is not rule.nullify:
-                raise INVALID.error(f"cascade {rule.child}.{rule.column}: give either act or nullify")
+                raise DeclarationError(f"cascade {rule.child}.{rule.column}: give either act or nullify")
             self._by_parent.setdefault(rule.parent, []).append(rule)
 
     def work(self, tx: Tx, kind: str, uuid: str, *, root: str, force: bool) -> list[tuple[str, ApiJob[Any]]]:
@@ -56,14 +54,26 @@ class CascadeGraph:
         for rule in self._by_parent.get(kind, ()):
             if rule.act is None:
                 continue
-            for child in referring(tx, rule.child, rule.column, uuid):
-                message = rule.act(Doomed(child, uuid, root, force))
+            for child, parent in referring(tx, rule.child, rule.column, [uuid]):
+                message = rule.act(Doomed(child, parent, root, force))
                 found.append((f"{message.api.name}:{child}", message))
         return found
 
-    def check(self, tx: Tx, kind: str, uuid: str) -> None:
-        """Asks every rule below whether it minds. Raises the first veto."""
-        self._check(tx, kind, uuid, kind, 0)
+    def check(self, tx: Tx, kind: str, uuid: str, *, root: str) -> None:
+        """Asks every rule below whether it minds. ``root``: the type where the deletion began. Raises the first veto.
+
+        Goes down level by level, one query a rule, and through no resource twice: references may form a circle.
+        """
+        level = {kind: [uuid]}
+        seen = {uuid}
+        while level:
+            below: dict[str, list[str]] = {}
+            for parent_kind, parents in level.items():
+                for rule in self._by_parent.get(parent_kind, ()):
+                    new = [child for child in self._ask(tx, rule, parents, root) if child not in seen]
+                    seen.update(new)
+                    below.setdefault(rule.child, []).extend(new)
+            level = {child_kind: uuids for child_kind, uuids in below.items() if uuids}
 
     def detach(self, tx: Tx, kind: str, uuid: str) -> None:
         """Empties the columns that are emptied rather than followed."""
@@ -71,15 +81,15 @@ class CascadeGraph:
             if rule.nullify:
                 empty_column(tx, rule.child, rule.column, uuid)
 
-    def _check(self, tx: Tx, kind: str, uuid: str, root: str, depth: int) -> None:
-        if depth > MAX_DEPTH:
-            return
-        for rule in self._by_parent.get(kind, ()):
-            if rule.act is None:
-                continue
-            for child in referring(tx, rule.child, rule.column, uuid):
-                doomed = Doomed(child, uuid, root, False)
-                if rule.refuse:
-                    rule.refuse(tx, doomed)
-                if isinstance(rule.act(doomed), DeleteJob):
-                    self._check(tx, rule.child, child, root, depth + 1)
+    def _ask(self, tx: Tx, rule: OnDelete, parents: list[str], root: str) -> list[str]:
+        """Lets the rule refuse each child; the children that would be deleted, too."""
+        if rule.act is None:
+            return []
+        deleted: list[str] = []
+        for child, parent in referring(tx, rule.child, rule.column, parents):
+            doomed = Doomed(child, parent, root, False)
+            if rule.refuse:
+                rule.refuse(tx, doomed)
+            if isinstance(rule.act(doomed), DeleteJob):
+                deleted.append(child)
+        return deleted

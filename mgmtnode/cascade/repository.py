@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from sqlalchemy import select, update
 
 from mgmtnode.db.base import metadata
 from mgmtnode.db.session import Tx
 
+AT_ONCE = 500  # uuids in one statement
 
-def referring(tx: Tx, table: str, column: str, uuid: str) -> list[str]:
-    """The uuids of the rows of ``table`` whose ``column`` names ``uuid``."""
+
+def referring(tx: Tx, table: str, column: str, uuids: Sequence[str]) -> list[tuple[str, str]]:
+    """The rows of ``table`` whose ``column`` names one of ``uuids``, as (uuid, named)."""
     rows = metadata.tables[table]
-    return [
-        str(r[0]) for r in tx.execute(select(rows.c.uuid).where(rows.c[column] == uuid).order_by(rows.c.uuid))
-    ]
+    found: list[tuple[str, str]] = []
+    for some in batched(uuids):
+        statement = select(rows.c.uuid, rows.c[column]).where(rows.c[column].in_(some)).order_by(rows.c.uuid)
+        found += [(str(r[0]), str(r[1])) for r in tx.execute(statement)]
+    return found
+
+
+def batched(uuids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(uuids), AT_ONCE):
+        yield uuids[start : start + AT_ONCE]
 
 
 def empty_column(tx: Tx, table: str, column: str, uuid: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shlex
 import shutil
@@ -99,6 +98,14 @@ def _reachable(host: str) -> str:
 
 
 def _serve(properties: Properties, ready: Ready) -> int:
+    import uvloop
+
+    from mgmtnode.cli.process import raise_file_limit, settle_memory
     from mgmtnode.node import serve
 
-    return asyncio.run(serve(properties, ready))
+    async def settled(node: ManagementNode) -> None:
+        settle_memory()
+        await ready(node)
+
+    raise_file_limit()
+    return uvloop.run(serve(properties, settled))

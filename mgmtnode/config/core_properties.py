@@ -23,6 +23,14 @@ DRAIN_SECONDS = GlobalProperty(
     low=0,
     high=3600,
 )
+READY_GRACE_SECONDS = GlobalProperty(
+    "node.ready_grace_seconds",
+    0.0,
+    "How long a stopping node says on /readyz that it is not ready before it stops anything",
+    unit="seconds",
+    low=0,
+    high=600,
+)
 BOOT_SECONDS = GlobalProperty(
     "node.boot_seconds",
     30.0,
@@ -98,7 +106,7 @@ SERVICES_ENABLED: GlobalProperty[list[str]] = GlobalProperty(
 )
 
 CORE_PROPERTIES: tuple[GlobalProperty[Any], ...] = (
-    NODE_NAME, NODE_ADDRESS, DATA_DIR, DRAIN_SECONDS, BOOT_SECONDS,
+    NODE_NAME, NODE_ADDRESS, DATA_DIR, DRAIN_SECONDS, READY_GRACE_SECONDS, BOOT_SECONDS,
     DATABASE_URL, DATABASE_CONNECTIONS, BUS_URL, BUS_CA, REDIS_URL,
     API_HOST, API_PORT, API_TLS_CERTIFICATE, API_TLS_KEY, AGENT_CA, AGENT_CERTIFICATE, AGENT_KEY,
     LOG_LEVEL, LOG_FORMAT, SERVICES_ENABLED,

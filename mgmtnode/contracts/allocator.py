@@ -64,8 +64,16 @@ class ReserveHost(InTx[Placement], frozen=True, kw_only=True):
     system_tags: list[str] = []
 
 
+class FindHosts(InTx[list[Candidate]], frozen=True, kw_only=True):
+    """The hosts that would be tried for ``request``, in the strategy's order, at most ``limit``; reserves nothing."""
+
+    request: ReserveHost
+    limit: int = 100
+
+
 class ReserveOnHost(InTx[Nothing], frozen=True, kw_only=True):
-    """Takes capacity on a host for a VM found there, or more for one that grows; ``force`` also beyond the limit."""
+    """Takes capacity on a host for a VM found there, or more for one that grows; ``force`` also beyond the limit.
+    Raises allocator.no-host."""
 
     vm_uuid: Uuid
     host_uuid: Uuid
@@ -81,10 +89,17 @@ class ReturnHost(InTx[Nothing], frozen=True, kw_only=True):
     host_uuid: Uuid | None = None
 
 
-class HostCapacity(Data):
-    """Capacity of a host, a cluster, a zone or the installation. CPU in virtual CPUs after over-provisioning; bytes.
+class ListHolders(InTx[list[Uuid]], frozen=True, kw_only=True):
+    """The VMs that hold memory of a host: those on it, and those on their way there."""
 
-    ``free`` is total − reserved − used, as new VMs see it.
+    host_uuid: Uuid
+
+
+class HostCapacity(Data):
+    """Capacity of a host, a cluster, a zone or the installation, in virtual CPUs and bytes.
+
+    ``total`` is what VMs can have: without what is reserved for the hosts themselves, after over-provisioning.
+    ``free`` is what new VMs can take now: that of hosts that are disabled or not connected does not count.
     """
 
     cpu_total: int
@@ -109,7 +124,12 @@ class GetCapacity(ApiCall[HostCapacity], frozen=True, kw_only=True):
 
 @strategy
 class AllocatorStrategy(Protocol):
-    """Orders the candidates that passed all filters; the first that can be reserved wins. Keyed by its name."""
+    """Orders the candidates that passed all filters; the first that can be reserved wins. Keyed by its name.
+
+    ``fullest_first``: of many hosts that fit, those with the least left are looked at, not those with the most.
+    """
+
+    fullest_first: bool
 
     def sort(self, tx: Tx, request: ReserveHost, candidates: list[Candidate]) -> list[Candidate]: ...
 

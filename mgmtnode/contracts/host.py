@@ -185,7 +185,8 @@ class ReportedVm(Data):
 
 @extension_point
 class HostCapacityChanged(Protocol):
-    """Somebody keeps account of what hosts have. Called in the transaction that records facts or removes a host."""
+    """Somebody keeps account of hosts: what they have, and whether something can be placed there. Called in the
+    transaction that changes a host's row (facts, state, status) or removes it."""
 
     def capacity_known(self, tx: Tx, host: Host) -> None: ...
 

@@ -83,11 +83,13 @@ class QuotaSource(Protocol):
 
 class ReserveQuota(InTx[Nothing], frozen=True, kw_only=True):
     """Counts ``amounts`` (quota name → amount) against the account, on behalf of ``resource_uuid``, in the
-    creating transaction. Free for accounts of the operator. Raises quota.exceeded."""
+    creating transaction. ``force``: also beyond the limit, for what is held already. Free for accounts of the
+    operator. Raises quota.exceeded."""
 
     account_uuid: Uuid
     resource_uuid: Uuid
     amounts: dict[str, int]
+    force: bool = False
 
 
 class ReleaseQuota(InTx[Nothing], frozen=True, kw_only=True):

@@ -102,10 +102,15 @@ class UpdateVm(UpdateJob[Vm], frozen=True, kw_only=True):
 
 
 class DestroyVm(DeleteJob, frozen=True, kw_only=True):
-    """Stops the VM and marks it destroyed; it can be recovered until it is expunged (``vm.deletion_policy``)."""
+    """Stops the VM and marks it destroyed; it can be recovered until it is expunged (``vm.deletion_policy``).
+
+    ``force`` deletes it for good at once. ``settle``, for operators, as for StopVm: even if its host does not answer.
+    """
 
     api: ClassVar[Api] = Api("vm.delete", "DELETE", "/vms/{uuid}", "Destroy a VM")
     resource_type: ClassVar[str] = "vm"
+
+    settle: bool = False
 
 
 class StartVm(ActionJob[Vm], frozen=True, kw_only=True):
@@ -209,10 +214,14 @@ class CandidateHosts(Data):
 
 
 class GetMigrationCandidates(ApiCall[CandidateHosts], frozen=True, kw_only=True):
-    """The hosts a VM could be moved to now."""
+    """The hosts a VM could be moved to now, the best first."""
 
     api: ClassVar[Api] = Api(
-        "vm.migration-candidates", "GET", "/vms/{uuid}/migration-candidates", "Hosts a VM could move to"
+        "vm.migration-candidates",
+        "GET",
+        "/vms/{uuid}/migration-candidates",
+        "Hosts a VM could move to",
+        admin=True,
     )
 
     uuid: Annotated[Uuid, Ref("vm")]

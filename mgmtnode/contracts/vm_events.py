@@ -41,7 +41,8 @@ class VmExpunged(Event, frozen=True, kw_only=True):
 
 
 class StrangerVmFound(Event, frozen=True, kw_only=True):
-    """A host runs something under a uuid that no VM has. ``resource_uuid`` is the host."""
+    """A host runs something that it should not: no VM has that uuid, or the VM is destroyed, or is somewhere else.
+    ``resource_uuid`` is the host."""
 
     name: ClassVar[str] = "host.stranger-vm"
     vm_uuid: str
@@ -51,7 +52,12 @@ class StrangerVmFound(Event, frozen=True, kw_only=True):
 VM_BAD_STATE = ErrorCode("vm.bad-state", Category.STATE, "the VM's state does not allow this")
 VM_NO_SIZE = ErrorCode("vm.no-size", Category.INVALID, "give an instance offering, or cpu and memory")
 VM_NO_SUCH_NIC = ErrorCode("vm.no-such-nic", Category.NOT_FOUND, "the VM has no such NIC")
-VM_HOST_UNREACHABLE = ErrorCode("vm.host-unreachable", Category.UNAVAILABLE, "the VM's host is out of reach")
+VM_WHEREABOUTS_UNKNOWN = ErrorCode(
+    "vm.whereabouts-unknown", Category.STATE, "the VM may be on either of two hosts"
+)
+VM_BAD_STATIC_IP = ErrorCode(
+    "vm.bad-static-ip", Category.INVALID, "a staticIp tag names a network the VM does not get, or gets twice"
+)
 VM_TOO_MANY_NICS = ErrorCode("vm.too-many-nics", Category.INVALID, "a VM has at most 8 NICs")
 VM_SAME_HOST = ErrorCode("vm.same-host", Category.INVALID, "the VM is on that host already")
 VM_OFFERING_DISABLED = ErrorCode("vm.offering-disabled", Category.STATE, "the instance offering is disabled")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,9 @@ from mgmtnode.db.tables import CORE_TABLES
 if TYPE_CHECKING:
     from alembic.runtime.migration import RevisionStep, StampStep
 
+log = logging.getLogger(__name__)
+ALEMBIC_LOG = logging.getLogger("alembic.runtime")
+
 ONE_AT_A_TIME = 0x6D6E5343  # the advisory lock's key: "mnSC"
 WAIT_FOR_ANOTHER = "60s"
 # A statement that waits for a lock on a table makes all later users of the table wait behind it.
@@ -40,6 +44,7 @@ Plan = Callable[[Any, MigrationContext], Steps]
 def upgrade(engine: Engine, known: Sequence[Branch]) -> list[str]:
     """Applies what is missing and returns the revisions. Raises SchemaError; then nothing was changed."""
     scripts = _scripts(known)
+    ALEMBIC_LOG.setLevel(logging.WARNING)  # it would say, of SQLite, that it assumes DDL without transactions
     with _alone(engine) as connection:
         due = pending(connection, known)  # another node may have done it while we waited
         if due:
@@ -51,6 +56,8 @@ def upgrade(engine: Engine, known: Sequence[Branch]) -> list[str]:
                     context.run_migrations()
             except SQLAlchemyError as exc:
                 raise _failed(begun, exc) from exc
+    if due:
+        log.info("schema upgraded: %s", ", ".join(due))
     return due
 
 

@@ -19,7 +19,8 @@ import msgspec
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from mgmtnode.db.session import SqlDatabase, convert
+from mgmtnode.db.faults import convert
+from mgmtnode.db.session import SqlDatabase
 from mgmtnode.errors import ApiError
 
 if TYPE_CHECKING:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, CursorResult, Engine, Executable
-from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from mgmtnode.errors import CONFLICT, DATABASE_DAMAGED, DATABASE_DOWN, IN_USE, ApiError
+from mgmtnode.db.faults import Fault, convert, fault_of
+from mgmtnode.errors import DATABASE_DOWN
 from mgmtnode.ports import Clock
 
 if TYPE_CHECKING:
@@ -24,8 +27,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 log = logging.getLogger(__name__)
 
-RETRY_CODES = frozenset({"40001", "40P01", "55P03"})
 ATTEMPTS = 6
+FIRST_PAUSE = 0.01  # seconds before a transaction that lost a deadlock is tried again; doubled each time
 
 
 class TxHooks(Protocol):
@@ -49,6 +52,7 @@ class Tx:
         self.caller: Caller | None = None
         self.origin: str = ""
         self.committed: list[Callable[[], None]] = []
+        self.committing = False
         self._hooks = hooks
 
     @property
@@ -63,6 +67,10 @@ class Tx:
 
     def execute(self, statement: Executable, params: Any = None) -> CursorResult[*tuple[Any, ...]]:
         return self.connection.execute(statement, params)
+
+    def ping(self) -> None:
+        """Asks the database for an answer: opening a transaction does not, on a connection that was kept."""
+        self.connection.exec_driver_sql("SELECT 1")
 
     def call(self, msg: InTx[R]) -> R:
         """Asks another service inside this transaction."""
@@ -81,7 +89,8 @@ class Tx:
 
 class Database(Protocol):
     """Runs functions in transactions. A write is retried from its start on deadlock or serialisation failure, so it
-    must not do anything but SQL. Raises ``core.database-unavailable`` when the database cannot be reached."""
+    must not do anything but SQL. Raises ``core.database-unavailable`` when the database cannot be reached; whether
+    a write was committed is unknown then. One that is cancelled while it runs ends first."""
 
     hooks: TxHooks | None
 
@@ -113,16 +122,10 @@ class SqlDatabase:
         return self._writer
 
     async def write(self, work: Callable[[Tx], T]) -> T:
-        loop = asyncio.get_running_loop()
-        result, committed = await loop.run_in_executor(self._write_pool, self._attempts, self._writer, work)
-        for action in committed:
-            action()
-        return result
+        return await self._in_thread(self._write_pool, self._writer, work)
 
     async def read(self, work: Callable[[Tx], T]) -> T:
-        loop = asyncio.get_running_loop()
-        result, _ = await loop.run_in_executor(self._read_pool, self._attempts, self._reader, work)
-        return result
+        return await self._in_thread(self._read_pool, self._reader, work)
 
     async def close(self) -> None:
         loop = asyncio.get_running_loop()
@@ -135,37 +138,62 @@ class SqlDatabase:
         """A write in the calling thread: for boot, migrations and tools."""
         return self._attempts(self._writer, work)[0]
 
+    async def _in_thread(self, pool: ThreadPoolExecutor, engine: Engine, work: Callable[[Tx], T]) -> T:
+        loop = asyncio.get_running_loop()
+
+        def transact() -> T:
+            result, committed = self._attempts(engine, work)
+            if committed:  # told from here, so that they happen even if nobody waits for the result any more
+                loop.call_soon_threadsafe(tell, committed)
+            return result
+
+        return await to_its_end(loop.run_in_executor(pool, transact))
+
     def _attempts(self, engine: Engine, work: Callable[[Tx], T]) -> tuple[T, list[Callable[[], None]]]:
-        for left in reversed(range(ATTEMPTS)):
+        for attempt in range(ATTEMPTS):
+            tx: Tx | None = None
             try:
-                return self._once(engine, work)
+                with engine.connect() as connection:
+                    tx = Tx(connection, self._clock.now(), self.hooks)
+                    return _once(tx, work), tx.committed
             except DBAPIError as exc:
-                if left and getattr(exc.orig, "pgcode", None) in RETRY_CODES:
+                fault = fault_of(exc)
+                # A connection that was dead already is nobody's fault, and what had not reached COMMIT is undone.
+                stale = attempt == 0 and exc.connection_invalidated and tx is not None and not tx.committing
+                if attempt + 1 < ATTEMPTS and (fault is Fault.COLLISION or stale):
+                    time.sleep(FIRST_PAUSE * 2**attempt)
                     continue
                 raise convert(exc) from exc
             except PoolTimeout as exc:
                 raise DATABASE_DOWN.error("all database connections are in use", retry_after=1.0) from exc
         raise AssertionError("unreachable")
 
-    def _once(self, engine: Engine, work: Callable[[Tx], T]) -> tuple[T, list[Callable[[], None]]]:
-        with engine.connect() as connection, connection.begin():
-            tx = Tx(connection, self._clock.now(), self.hooks)
-            result = work(tx)
-        return result, tx.committed
+
+def _once(tx: Tx, work: Callable[[Tx], T]) -> T:
+    with tx.connection.begin():
+        result = work(tx)
+        tx.committing = True
+    return result
 
 
-def convert(exc: DBAPIError) -> ApiError | DBAPIError:
-    """The error a caller is told for a database error; unknown ones are returned as they are."""
-    text = str(exc.orig)
-    if isinstance(exc, IntegrityError):
-        if "foreign key" in text.lower():
-            return IN_USE.error("another resource still refers to it, or what it refers to is gone")
-        return CONFLICT.error("the change collides with another one")
-    unreachable = exc.connection_invalidated or isinstance(exc, InterfaceError | OperationalError)
-    if unreachable:
-        return DATABASE_DOWN.error(
-            f"the database did not do it: {text.splitlines()[0][:200]}", retry_after=1.0
-        )
-    if type(exc) is DatabaseError:  # SQLite's word for a file that is no database, or not a whole one
-        return DATABASE_DAMAGED.error(f"{text.splitlines()[0][:200]}; restore the database from a backup")
-    return exc
+def tell(committed: list[Callable[[], None]]) -> None:
+    """Runs what was put off until after the commit, on the event loop."""
+    for action in committed:
+        try:
+            action()
+        except Exception:
+            log.exception("after a commit")
+
+
+async def to_its_end(running: asyncio.Future[T]) -> T:
+    """The result of a transaction. A cancelled caller goes only when it has ended: what comes after the caller (an
+    undo, say) must not run beside it. The statement timeout bounds the wait."""
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        while not running.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait((running,))
+        if not running.cancelled():
+            running.exception()  # looked at: nobody else will
+        raise

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from mgmtnode.bus.message import ApiJob, CreateJob
+from mgmtnode.bus.message import ApiJob
 from mgmtnode.config.global_config import GlobalConfig
 from mgmtnode.db.session import Tx
-from mgmtnode.errors import DENIED, KEY_REUSED, NOT_FOUND, QUEUE_FULL
+from mgmtnode.errors import DENIED, KEY_REUSED, NOT_FOUND, QUEUE_FULL, REENTRY
 from mgmtnode.jobs.job import Caller, Job, JobState
 from mgmtnode.jobs.repository import JobRepository
 from mgmtnode.ring.slots import slot_of
@@ -32,6 +32,7 @@ JOB_DEADLINE = GlobalConfig(
 JOB_QUEUE = GlobalConfig("job.queue_per_resource", 32, "Open jobs one resource may have", low=1, high=10000)
 
 Validator = Callable[[Tx, Any, Caller], None]
+DeletionCheck = Callable[[Tx, "JobSpec", ApiJob[Any], str], None]
 
 
 @dataclass(kw_only=True)
@@ -101,7 +102,7 @@ class Acceptance:
     def __init__(self, jobs: JobRepository, queue_limit: Callable[[], int]) -> None:
         self._jobs = jobs
         self._queue_limit = queue_limit
-        self.deletion_check: Callable[[Tx, JobSpec, ApiJob[Any]], None] = lambda tx, spec, msg: None
+        self.deletion_check: DeletionCheck = lambda tx, spec, msg, origin: None
 
     def accept(self, tx: Tx, request: Request) -> Accepted:
         """The job's row, new or the one accepted before under the same key (``replayed``, seq 0)."""
@@ -113,21 +114,27 @@ class Acceptance:
             replay = self._replay(tx, request)
             assert replay is not None
             return replay
-        job = self._jobs.view(tx, request.job_uuid) if request.key else None
-        return Accepted(job or _fresh(tx, request), seq)
+        return Accepted(_fresh(tx, request), seq)
 
     def check(self, tx: Tx, request: Request) -> None:
         """Everything that may refuse the request: references, ownership, queue bound, validators."""
-        self._check_references(tx, request)
         if not request.spec.message.creates:
-            limit = self._queue_limit()
-            if self._jobs.waiting(tx, request.resource_uuid) >= limit:
-                raise QUEUE_FULL.error(
-                    f"{limit} jobs wait for it already", resource=request.resource_uuid, retry_after=1
-                )
+            self._jobs.enqueue(tx, request.resource_uuid)
+        self._check_references(tx, request)
+        self._check_queue(tx, request)
         for validator in request.spec.validators:
             validator(tx, request.msg, request.caller)
-        self.deletion_check(tx, request.spec, request.msg)
+        self.deletion_check(tx, request.spec, request.msg, request.origin)
+
+    def _check_queue(self, tx: Tx, request: Request) -> None:
+        """Refuses what would wait for too long, or for ever."""
+        if request.spec.message.creates:
+            return
+        uuid, limit = request.resource_uuid, self._queue_limit()
+        if request.parent and uuid in self._jobs.ancestry(tx, request.parent):
+            raise REENTRY.error("a job above this one works on the resource already", resource=uuid)
+        if self._jobs.waiting(tx, uuid) >= limit:
+            raise QUEUE_FULL.error(f"{limit} jobs wait for it already", resource=uuid, retry_after=1)
 
     def _replay(self, tx: Tx, request: Request) -> Accepted | None:
         found = self._jobs.by_key(tx, request.caller.account_uuid, str(request.key))
@@ -211,7 +218,3 @@ def _fresh(tx: Tx, request: Request) -> Job:
         accepted_at=tx.now,
         deadline_at=tx.now + timedelta(seconds=request.deadline),
     )
-
-
-def has_tags(msg: ApiJob[Any]) -> bool:
-    return isinstance(msg, CreateJob) and bool(msg.system_tags or msg.user_tags)

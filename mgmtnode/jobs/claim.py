@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mgmtnode.db.session import Tx
-from mgmtnode.errors import CANCELLED, POISON, TIMEOUT, Problem
+from mgmtnode.errors import CANCELLED, INTERNAL, POISON, TIMEOUT, ApiError, Problem
 from mgmtnode.jobs.acceptance import JobSpec
 from mgmtnode.jobs.job import TERMINAL, Caller, JobState, Journal, WorkToken
 from mgmtnode.jobs.repository import Fenced, JobRepository, JobRow
+from mgmtnode.ring.slots import slot_of
 from mgmtnode.workflow.flow import FlowContext
 
 if TYPE_CHECKING:
@@ -35,13 +36,16 @@ class Verdict(Enum):
 
 @dataclass(kw_only=True)
 class Claimed:
-    """A job this node holds: its row, its fence, and the decoded message and context."""
+    """A job this node holds: its row, its fence, and the decoded message and context. ``crashes`` counts this
+    take-over, too. ``broken``: why it cannot be run here, or anywhere."""
 
     row: JobRow
     spec: JobSpec
     msg: Any
     caller: Caller
     fence: int
+    crashes: int = 0
+    broken: Problem | None = None
     context: FlowContext | None = None
     journal: Journal | None = None
     state: JobState = JobState.RUNNING
@@ -78,47 +82,74 @@ class Claims:
         self._jobs, self._specs = repository, specs
         self._name, self._incarnation = name, incarnation
 
-    def claim(self, tx: Tx, uuid: str, begin: Begin) -> Outcome:
+    def claim(self, tx: Tx, uuid: str, resource_uuid: str, begin: Begin) -> Outcome:
         """Takes the job if it is this node's turn, see Verdict, and begins it if nobody has; ``begin`` returns
-        whether that was all of it. What ``begin`` raises undoes the claim."""
-        row = self._jobs.get(tx, uuid)
-        if row is None or row.state in TERMINAL:
+        whether that was all of it. What ``begin`` raises undoes the claim.
+
+        The slot is locked before the job is read: what an earlier owner wrote up to the take-over is in the row.
+        """
+        epoch = self._jobs.epoch(tx, slot_of(resource_uuid), self._name, self._incarnation)
+        row = None if epoch is None else self._jobs.get(tx, uuid)
+        if epoch is None or row is None or row.state in TERMINAL:
             return Outcome(Verdict.GONE)
-        epoch = self._jobs.epoch(tx, row.slot, self._name, self._incarnation)
-        if epoch is None or row.api not in self._specs:
+        journal = msgspec.json.decode(row.journal, type=Journal) if row.journal else None
+        if row.api not in self._specs or (journal and self._newer(row, journal)):
             return Outcome(Verdict.GONE)
         if self._jobs.ahead(tx, row.resource_uuid, row.seq):
             return Outcome(Verdict.WAIT)
-        claimed = self._take(tx, row, epoch)
+        claimed = self._take(tx, row, epoch, journal)
         if row.state != JobState.PENDING:
             return Outcome(Verdict.RECOVER, claimed)
         bind(tx, claimed)
         return Outcome(Verdict.DONE if begin(tx, claimed) else Verdict.RUN, claimed)
 
-    def _take(self, tx: Tx, row: JobRow, epoch: int) -> Claimed:
+    def _newer(self, row: JobRow, journal: Journal) -> bool:
+        """Whether only nodes of a later release know how to go on with it."""
+        flow = self._specs[row.api].flow
+        return flow is not None and journal.flow == flow.name and journal.version > flow.version
+
+    def _take(self, tx: Tx, row: JobRow, epoch: int, journal: Journal | None) -> Claimed:
         fresh = row.state == JobState.PENDING
         state = JobState.RUNNING if fresh else JobState(row.state)
+        crashes = row.crashes + (not fresh and row.owner_node is not None)
         values: dict[str, Any] = {"owner_node": self._name, "fence": epoch, "state": state}
-        values |= {"started_at": tx.now} if fresh else {"crashes": row.crashes + 1}
+        values |= {"started_at": tx.now} if fresh else {"crashes": crashes}
         self._jobs.take(tx, row, values)
         if not self._jobs.hold(tx, row.resource_uuid, row.uuid, epoch):
             raise Fenced
-        return self._decode(row, epoch, state)
-
-    def _decode(self, row: JobRow, epoch: int, state: JobState) -> Claimed:
+        caller = msgspec.json.decode(row.caller, type=Caller)
         spec = self._specs[row.api]
         claimed = Claimed(
-            row=row,
-            spec=spec,
-            msg=msgspec.json.decode(row.payload, type=spec.message),
-            caller=msgspec.json.decode(row.caller, type=Caller),
-            fence=epoch,
-            state=state,
+            row=row, spec=spec, msg=None, caller=caller, fence=epoch, crashes=crashes, state=state
         )
-        if row.journal:
-            claimed.journal = msgspec.json.decode(row.journal, type=Journal)
-            claimed.context = msgspec.json.decode(claimed.journal.context, type=spec.context)
+        claimed.journal = journal
+        claimed.broken = _decode(claimed)
         return claimed
+
+
+def _decode(claimed: Claimed) -> Problem | None:
+    """Fills in message and context; or why that cannot be done: they were written by another release."""
+    row, spec, journal = claimed.row, claimed.spec, claimed.journal
+    try:
+        claimed.msg = msgspec.json.decode(row.payload, type=spec.message)
+        if journal is None:
+            return None
+        flow = spec.flow
+        if flow is None or (flow.name, flow.version) != (journal.flow, journal.version):
+            known = f"{flow.name} {flow.version}" if flow else "no flow"
+            return _unknown(
+                row, f"it was begun as {journal.flow} {journal.version}, this release has {known}"
+            )
+        claimed.context = msgspec.json.decode(journal.context, type=spec.context)
+    except msgspec.MsgspecError as exc:
+        return _unknown(row, str(exc))
+    return None
+
+
+def _unknown(row: JobRow, why: str) -> Problem:
+    return INTERNAL.error(
+        f"{row.api}: accepted by another release: {why}", resource=row.resource_uuid
+    ).problem
 
 
 def bind(tx: Tx, claimed: Claimed, step: int = 0) -> None:
@@ -128,16 +159,19 @@ def bind(tx: Tx, claimed: Claimed, step: int = 0) -> None:
     tx.origin = claimed.row.origin
 
 
-def refuse_overdue(tx: Tx, row: JobRow) -> None:
-    """Raises core.cancelled or core.timeout when the job must not begin any more."""
+def refuse_unfit(tx: Tx, claimed: Claimed) -> None:
+    """Raises why the job must not begin any more: it is cancelled, overdue or cannot be read."""
+    row = claimed.row
+    if claimed.broken:
+        raise ApiError(claimed.broken)
     if row.cancel_requested:
         raise CANCELLED.error("cancelled before it began", resource=row.resource_uuid)
     if tx.now >= row.deadline_at:
         raise TIMEOUT.error("its deadline passed before it began", resource=row.resource_uuid)
 
 
-def poisoned(row: JobRow) -> Problem | None:
-    """The problem of a job that ended its node too often."""
-    if row.crashes + 1 >= MAX_CRASHES:
-        return POISON.error(f"given up after {row.crashes + 1} crashes of the node that ran it").problem
-    return None
+def poisoned(claimed: Claimed) -> Problem | None:
+    """Why nothing can be done with the job but give it up, if so."""
+    if claimed.crashes >= MAX_CRASHES:
+        return POISON.error(f"given up after {claimed.crashes} crashes of the node that ran it").problem
+    return claimed.broken

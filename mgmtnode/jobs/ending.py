@@ -8,10 +8,10 @@ import msgspec
 
 from mgmtnode.bus.message import Event
 from mgmtnode.db.session import Tx
-from mgmtnode.errors import Problem
+from mgmtnode.errors import CANCELLED, Problem
 from mgmtnode.jobs.claim import Claimed
 from mgmtnode.jobs.job import JobState, StepRecord
-from mgmtnode.jobs.repository import JobRepository
+from mgmtnode.jobs.repository import JobRepository, JobRow
 
 
 class JobEnded(Event, frozen=True, kw_only=True):
@@ -48,6 +48,26 @@ def finish(
         values["progress"] = 100
     jobs.write(tx, row.uuid, claimed.fence, claimed.state, values)
     jobs.release(tx, row.resource_uuid, row.uuid)
+    _record(tx, row, state, problem)
+
+
+def end_waiting(tx: Tx, jobs: JobRepository, row: JobRow, problem: Problem) -> bool:
+    """Ends a job that nobody has claimed: cancelled, or overdue. False if somebody was faster."""
+    state = ended_as(problem)
+    if not jobs.end_waiting(
+        tx, row.uuid, {"state": state, "ended_at": tx.now, "error": problem, "steps": []}
+    ):
+        return False
+    _record(tx, row, state, problem)
+    return True
+
+
+def ended_as(problem: Problem) -> JobState:
+    """The terminal state of a job that ends with ``problem``."""
+    return JobState.CANCELLED if problem.code == CANCELLED.id else JobState.FAILED
+
+
+def _record(tx: Tx, row: JobRow, state: JobState, problem: Problem | None) -> None:
     tx.record(
         JobEnded(
             resource_uuid=row.uuid, state=state, api=row.api, target_uuid=row.resource_uuid, problem=problem

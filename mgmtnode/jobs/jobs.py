@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -13,23 +15,26 @@ from mgmtnode.bus.bus import Bus
 from mgmtnode.bus.message import ApiJob, Internal, Route, to_node
 from mgmtnode.config.configs import GlobalConfigs
 from mgmtnode.config.global_config import GlobalConfig
+from mgmtnode.db.patience import outlast
 from mgmtnode.db.session import Database, Tx
-from mgmtnode.errors import INTERNAL, NOT_FOUND, OVERLOADED, ApiError
+from mgmtnode.errors import CANCELLED, INTERNAL, NOT_FOUND, OVERLOADED, TIMEOUT, ApiError
 from mgmtnode.jobs.acceptance import JOB_DEADLINE, JOB_QUEUE, Acceptance, Accepted, JobSpec, Request
 from mgmtnode.jobs.claim import Claimed
 from mgmtnode.jobs.dry_run import plan
-from mgmtnode.jobs.ending import JobEnded
+from mgmtnode.jobs.ending import JobEnded, end_waiting
 from mgmtnode.jobs.job import Caller, Job, JobState, Plan, StepRecord
 from mgmtnode.jobs.repository import JobRepository
 from mgmtnode.jobs.runner import Runner
 from mgmtnode.ports import UuidSource
 from mgmtnode.ring.slots import Slots
 from mgmtnode.schema import Data
+from mgmtnode.workflow.engine import UNDO_KEY
 
 log = logging.getLogger(__name__)
 POLL = 2.0  # seconds between looks at a job whose end nobody announced
 MAX_WAIT = 60.0
 OPEN_LIMIT = 20_000
+OVERDUE_AT_ONCE = 200
 
 JOB_OPEN = GlobalConfig(
     "job.open_per_node", 20_000, "Open jobs a node takes before it answers 503", low=10, high=1_000_000
@@ -61,6 +66,32 @@ class GetProgress(Internal[Progress], frozen=True, kw_only=True):
     job_uuid: str
 
 
+class Ends:
+    """Who waits for the end of which job. Every waiter has an event of its own: the first to leave takes none away."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+
+    @contextmanager
+    def of(self, uuid: str) -> Iterator[asyncio.Event]:
+        event = asyncio.Event()
+        waiting = self._waiting.setdefault(uuid, set())
+        waiting.add(event)
+        try:
+            yield event
+        finally:
+            waiting.discard(event)
+            if not waiting:
+                del self._waiting[uuid]
+
+    def tell(self, uuid: str) -> None:
+        for event in self._waiting.get(uuid, ()):
+            event.set()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+
 class Jobs:
     """``specs`` by API name. ``runner`` is set once this node has an incarnation to claim with."""
 
@@ -80,7 +111,7 @@ class Jobs:
         self._uuids, self._config, self._node = uuids, config, node
         self._specs, self._jobs = specs, repository
         self._by_type: dict[type[ApiJob[Any]], JobSpec] = {}
-        self._waiters: dict[str, asyncio.Event] = {}
+        self._ends = Ends()
         self.acceptance = Acceptance(repository, lambda: config.get(JOB_QUEUE))
         self.runner: Runner | None = None
         bus.subscribe(JobEnded, self._ended)
@@ -125,32 +156,42 @@ class Jobs:
         """The job once it has ended, or as it is after ``seconds`` (at most 60)."""
         loop = asyncio.get_running_loop()
         until = loop.time() + min(seconds, MAX_WAIT)
-        event = self._waiters.setdefault(uuid, asyncio.Event())
-        try:
+        with self._ends.of(uuid) as end:
             while True:
                 job = await self._db.read(lambda tx: self._visible(tx, uuid, caller))
                 left = until - loop.time()
                 if job.ended or left <= 0:
                     return job if job.ended or caller is None else await self.get(uuid, caller)
-                await _first(event, min(POLL, left))
-        finally:
-            self._waiters.pop(uuid, None)
+                await _first(end, min(POLL, left))
 
     async def cancel(self, uuid: str, caller: Caller) -> Job:
         """Asks the job and its children to stop; an ended job is returned as it is."""
 
         def request(tx: Tx) -> tuple[Job, list[str]]:
             job = self._visible(tx, uuid, caller)
-            family = [] if job.ended else self._jobs.family(tx, uuid)
-            for member in family:
-                self._jobs.request_cancel(tx, member)
-            return self._visible(tx, uuid, caller), family
+            running = [] if job.ended else self._stop(tx, self._jobs.family(tx, uuid))
+            return self._visible(tx, uuid, caller), running
 
-        job, family = await self._db.write(request)
-        if self.runner is not None:
-            for member in family:
-                self.runner.cancel(member)
+        job, running = await self._db.write(request)
+        self._interrupt(running)
         return job
+
+    def _stop(self, tx: Tx, uuids: Iterable[str]) -> list[str]:
+        """Ends those that nobody has begun, asks the others to stop, and returns these."""
+        running: list[str] = []
+        for uuid in uuids:
+            row = self._jobs.request_cancel(tx, uuid)
+            if row is None:
+                continue
+            problem = CANCELLED.error("cancelled before it began", resource=row.resource_uuid).problem
+            if row.state != JobState.PENDING or not end_waiting(tx, self._jobs, row, problem):
+                running.append(uuid)
+        return running
+
+    def _interrupt(self, uuids: Iterable[str]) -> None:
+        """Those that run here hear of it now; the sweep of another owner finds the others."""
+        for uuid in uuids if self.runner is not None else ():
+            self.runner.cancel(uuid)  # type: ignore[union-attr]
 
     async def sweep(self) -> None:
         """Finds open jobs of own slots that nobody announced, and running ones that somebody cancelled."""
@@ -165,8 +206,19 @@ class Jobs:
         found, cancelled = await self._db.read(look)
         for seq, uuid, resource_uuid in found:
             self.runner.offer(seq, uuid, resource_uuid)
-        for uuid in cancelled:
-            self.runner.cancel(uuid)
+        self._interrupt(cancelled)
+        await self._end_overdue()
+
+    async def _end_overdue(self) -> None:
+        """A deadline holds for jobs that wait for their turn, too."""
+
+        def end(tx: Tx) -> None:
+            for row in self._jobs.overdue(tx, self._slots.own(), OVERDUE_AT_ONCE):
+                error = TIMEOUT.error("its deadline passed before it began", resource=row.resource_uuid)
+                end_waiting(tx, self._jobs, row, error.problem)
+
+        if await self._db.read(lambda tx: self._jobs.overdue(tx, self._slots.own(), 1)):
+            await self._db.write(end)
 
     async def forget(self) -> None:
         """Deletes jobs that ended before the retention period."""
@@ -175,14 +227,34 @@ class Jobs:
             pass
 
     async def submit(self, parent: Claimed, msg: ApiJob[Any], key: str, deadline: float) -> Job:
-        """Runs a child job to its end: the engine's way to work on another resource."""
+        """Runs a child job to its end: the engine's way to work on another resource. The key makes it safe to
+        accept it again after an outage of the database."""
         row = parent.row
         origin = row.origin or (row.resource_type if row.api.endswith(".delete") else "")
-        job = await self.accept(
-            msg, parent.caller, key=f"{row.uuid}/{key}", parent=row.uuid, origin=origin, deadline=deadline
-        )
+        ours = {"key": f"{row.uuid}/{key}", "parent": row.uuid, "origin": origin}
+        job = await outlast(lambda: self.accept(msg, parent.caller, **ours, deadline=deadline))
+        return await self._until_ended(job)
+
+    async def stop_children(self, parent_uuid: str) -> None:
+        """Cancels the open children of a job and returns when they have ended. Those of its undo are left alone."""
+        but = f"{parent_uuid}/{UNDO_KEY}"
+
+        def stop(tx: Tx) -> tuple[list[str], list[str]]:
+            children = self._jobs.children(tx, parent_uuid, but=but)
+            below = [uuid for child in children for uuid in self._jobs.family(tx, child)]
+            return children, self._stop(tx, below)
+
+        if not await outlast(lambda: self._db.read(lambda tx: self._jobs.children(tx, parent_uuid, but=but))):
+            return
+        children, running = await outlast(lambda: self._db.write(stop))
+        self._interrupt(running)
+        for uuid in children:
+            await self._until_ended(await outlast(lambda uuid=uuid: self.wait(uuid, 0)))  # type: ignore[misc]
+
+    async def _until_ended(self, job: Job) -> Job:
+        """Every job ends: by itself, or by its deadline."""
         while not job.ended:
-            job = await self.wait(job.uuid, MAX_WAIT)
+            job = await outlast(lambda uuid=job.uuid: self.wait(uuid, MAX_WAIT))  # type: ignore[misc]
         return job
 
     def hinted(self, seq: int, uuid: str, resource_uuid: str) -> None:
@@ -256,8 +328,7 @@ class Jobs:
         return Progress(step=run.live.step, percent=percent, steps=run.live.records)
 
     async def _ended(self, event: JobEnded) -> None:
-        if waiter := self._waiters.get(event.resource_uuid):
-            waiter.set()
+        self._ends.tell(event.resource_uuid)
 
 
 async def _first(event: asyncio.Event, seconds: float) -> None:

@@ -7,22 +7,50 @@ resource holds of it. The constraints of the tables make over-booking impossible
 from __future__ import annotations
 
 from collections.abc import Sequence
+from uuid import UUID, uuid5
 
-from sqlalchemy import and_, delete, exists, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mgmtnode.db.session import Tx
 from mgmtnode.db.tables import allocation, cleanup_debt, pool
 
+# Written once: building a statement costs more than running it, and every placement runs these.
+_MORE = bindparam("more", type_=BigInteger)
+TAKE_IF_FITS = (
+    update(pool)
+    .where(pool.c.resource_uuid == bindparam("of"), pool.c.kind == bindparam("what"))
+    .where(pool.c.used + _MORE <= pool.c.target)
+    .values(used=pool.c.used + _MORE)
+)
+INSERT = insert(allocation)
+INSERT_IF_FREE = {
+    "sqlite": sqlite.insert(allocation).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(allocation).on_conflict_do_nothing(),
+}
+
 
 def set_pool(tx: Tx, pool_uuid: str, kind: str, limit: int) -> None:
     """Makes the pool or moves its limit. A limit below what is used takes effect as reservations are given back."""
-    where = and_(pool.c.resource_uuid == pool_uuid, pool.c.kind == kind)
-    total = func.max(pool.c.used, limit) if tx.dialect == "sqlite" else func.greatest(pool.c.used, limit)
-    if not tx.execute(update(pool).where(where).values(target=limit, total=total)).rowcount:
-        row = {"resource_uuid": pool_uuid, "kind": kind, "total": limit, "target": limit, "used": 0}
-        make = (sqlite if tx.dialect == "sqlite" else postgresql).insert(pool)
-        tx.execute(make.values(row).on_conflict_do_nothing())
+    insert_ = (sqlite if tx.dialect == "sqlite" else postgresql).insert(pool)
+    row = {"resource_uuid": pool_uuid, "kind": kind, "total": limit, "target": limit, "used": 0}
+    tx.execute(
+        insert_.values(row).on_conflict_do_update(
+            index_elements=["resource_uuid", "kind"],
+            set_={"target": limit, "total": _greatest(tx, pool.c.used, limit)},
+        )
+    )
 
 
 def drop_pools(tx: Tx, pool_uuid: str) -> None:
@@ -36,28 +64,21 @@ def reserve(
 ) -> bool:
     """Takes ``amount`` for ``holder``; False if it does not fit or there is no such pool. ``uuid`` names the
     allocation. ``force`` stretches the pool: for what is found to be in use already."""
-    fits = and_(pool.c.resource_uuid == pool_uuid, pool.c.kind == kind)
-    values = {"used": pool.c.used + amount}
+    if amount < 0:
+        raise ValueError(f"a reservation of {amount} {kind}")
     if force:
-        stretched = pool.c.used + amount
-        values["total"] = (
-            func.max(pool.c.total, stretched)
-            if tx.dialect == "sqlite"
-            else func.greatest(pool.c.total, stretched)
-        )
+        taken = _stretch(tx, pool_uuid, kind, amount)
     else:
-        fits = and_(fits, pool.c.used + amount <= pool.c.target)
-    if not tx.execute(update(pool).where(fits).values(values)).rowcount:
-        return False
-    tx.execute(insert(allocation).values(_row(tx, pool_uuid, kind, holder, uuid) | {"amount": amount}))
-    return True
+        taken = tx.execute(TAKE_IF_FITS, {"of": pool_uuid, "what": kind, "more": amount}).rowcount
+    if taken:
+        tx.execute(INSERT, _row(tx, pool_uuid, kind, holder, uuid) | {"amount": amount})
+    return bool(taken)
 
 
 def take_unit(tx: Tx, pool_uuid: str, kind: str, unit: str, *, holder: str, uuid: str) -> bool:
     """Takes one named unit of a pool (an address of a range); False if somebody holds it."""
     row = _row(tx, pool_uuid, kind, holder, uuid) | {"amount": 1, "unit": unit}
-    make = (sqlite if tx.dialect == "sqlite" else postgresql).insert(allocation)
-    return bool(tx.execute(make.values(row).on_conflict_do_nothing()).rowcount)
+    return bool(tx.execute(INSERT_IF_FREE[tx.dialect], row).rowcount)
 
 
 def free(tx: Tx, holder: str, *, pool_uuid: str | None = None, kinds: Sequence[str] = ()) -> None:
@@ -72,9 +93,9 @@ def free(tx: Tx, holder: str, *, pool_uuid: str | None = None, kinds: Sequence[s
 
 
 def cancel(tx: Tx, allocations: Sequence[str]) -> None:
-    """Gives back single allocations, by their uuids."""
+    """Gives back single allocations, by their uuids. Quarantined ones stay."""
     if allocations:
-        _give_back(tx, allocation.c.uuid.in_(allocations))
+        _give_back(tx, and_(allocation.c.uuid.in_(allocations), allocation.c.state != "QUARANTINED"))
 
 
 def free_unit(tx: Tx, pool_uuid: str, unit: str, *, holder: str) -> None:
@@ -94,8 +115,8 @@ def quarantine(tx: Tx, holder: str) -> None:
 
 def settle(tx: Tx, holder: str, *, pool_uuid: str | None = None) -> None:
     """The debt is paid: what was quarantined, of one pool or at all, is free."""
-    mine = allocation.c.resource_uuid == holder
-    _give_back(tx, and_(mine, allocation.c.pool_uuid == pool_uuid) if pool_uuid else mine)
+    owed = and_(allocation.c.resource_uuid == holder, allocation.c.state == "QUARANTINED")
+    _give_back(tx, and_(owed, allocation.c.pool_uuid == pool_uuid) if pool_uuid else owed)
 
 
 def restore(tx: Tx, holder: str) -> None:
@@ -112,6 +133,20 @@ def restore(tx: Tx, holder: str) -> None:
     )
     _give_back(tx, and_(quarantined, twice))
     tx.execute(update(allocation).where(quarantined).values(state="LIVE"))
+
+
+def owe(tx: Tx, host_uuid: str, holder: str, reason: str) -> None:
+    """Writes down that something of ``holder`` may be left on the host. Only inside a job."""
+    make = (sqlite if tx.dialect == "sqlite" else postgresql).insert(cleanup_debt)
+    values = {
+        "uuid": str(uuid5(UUID(host_uuid), holder)),
+        "host_uuid": host_uuid,
+        "resource_uuid": holder,
+        "job_uuid": tx.job.job_uuid,
+        "reason": reason,
+        "created_at": tx.now,
+    }
+    tx.execute(make.values(values).on_conflict_do_nothing())
 
 
 def drop_debt(tx: Tx, host_uuid: str, holder: str) -> int:
@@ -172,6 +207,13 @@ def _give_back(tx: Tx, which: object) -> None:
         tx.execute(update(pool).where(where).values(used=pool.c.used - amount))
 
 
+def _stretch(tx: Tx, pool_uuid: str, kind: str, amount: int) -> int:
+    used = pool.c.used + amount
+    total = _greatest(tx, pool.c.total, used)
+    where = and_(pool.c.resource_uuid == pool_uuid, pool.c.kind == kind)
+    return tx.execute(update(pool).where(where).values(used=used, total=total)).rowcount
+
+
 def _row(tx: Tx, pool_uuid: str, kind: str, holder: str, uuid: str) -> dict[str, object]:
     return {
         "uuid": uuid,
@@ -181,3 +223,7 @@ def _row(tx: Tx, pool_uuid: str, kind: str, holder: str, uuid: str) -> dict[str,
         "kind": kind,
         "state": "LIVE",
     }
+
+
+def _greatest(tx: Tx, column: ColumnElement[int], other: ColumnElement[int] | int) -> ColumnElement[int]:
+    return (func.max if tx.dialect == "sqlite" else func.greatest)(column, other)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
-from uuid import UUID, uuid5
 
 import msgspec
 from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mgmtnode.db.session import Tx
-from mgmtnode.db.tables import claim, cleanup_debt, job, resource, ring_slot, share
+from mgmtnode.db.tables import claim, job, resource, ring_slot, share
 from mgmtnode.jobs.job import Job, JobState
 
 OPEN = (JobState.PENDING, JobState.RUNNING, JobState.ROLLING_BACK)
@@ -104,6 +103,31 @@ class JobRepository:
             found += level
         return found
 
+    def ancestry(self, tx: Tx, uuid: str) -> list[str]:
+        """The resources of a job and of those above it."""
+        resources: list[str] = []
+        above: str | None = uuid
+        while above is not None:
+            row = tx.execute(
+                select(job.c.resource_uuid, job.c.parent_uuid).where(job.c.uuid == above)
+            ).first()
+            if row is None:
+                break
+            resources.append(str(row[0]))
+            above = row[1]
+        return resources
+
+    def children(self, tx: Tx, uuid: str, *, but: str) -> list[str]:
+        """The open child jobs, without those whose key begins with ``but``."""
+        where = and_(job.c.parent_uuid == uuid, job.c.state.in_(OPEN), ~job.c.idempotency_key.startswith(but))
+        return [str(r[0]) for r in tx.execute(select(job.c.uuid).where(where))]
+
+    def enqueue(self, tx: Tx, resource_uuid: str) -> None:
+        """Lets one acceptance a resource through at a time, so that jobs become visible in the order of their seq:
+        a later one that ran first would make its host refuse the earlier one's commands as old."""
+        if tx.dialect == "postgresql":
+            tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(resource_uuid, 0))))
+
     def epoch(self, tx: Tx, slot: int, owner: str, incarnation: int) -> int | None:
         """The slot's epoch if this node owns it; the row stays locked, so no takeover commits meanwhile."""
         where = and_(
@@ -126,17 +150,47 @@ class JobRepository:
         )
         return bool(tx.execute(statement).rowcount)
 
-    def write(self, tx: Tx, uuid: str, fence: int, state: JobState, values: dict[str, Any]) -> None:
-        """The compare-and-set of a running job. Raises Fenced when it is not ours in that state any more."""
+    def write(self, tx: Tx, uuid: str, fence: int, state: JobState, values: dict[str, Any]) -> bool:
+        """The compare-and-set of a running job; whether somebody asked it to stop. Raises Fenced when it is not
+        ours in that state any more."""
         where = and_(job.c.uuid == uuid, job.c.fence == fence, job.c.state == state)
-        if not tx.execute(update(job).where(where).values(values)).rowcount:
+        row = tx.execute(update(job).where(where).values(values).returning(job.c.cancel_requested)).first()
+        if row is None:
             raise Fenced
+        return bool(row[0])
 
     def release(self, tx: Tx, resource_uuid: str, job_uuid: str) -> None:
         tx.execute(delete(claim).where(claim.c.resource_uuid == resource_uuid, claim.c.job_uuid == job_uuid))
 
-    def request_cancel(self, tx: Tx, uuid: str) -> None:
-        tx.execute(update(job).where(job.c.uuid == uuid, job.c.state.in_(OPEN)).values(cancel_requested=True))
+    def request_cancel(self, tx: Tx, uuid: str) -> JobRow | None:
+        """Asks an open job to stop. The row as it is now; None if it has ended."""
+        where = and_(job.c.uuid == uuid, job.c.state.in_(OPEN))
+        row = (
+            tx.execute(update(job).where(where).values(cancel_requested=True).returning(*ROW))
+            .mappings()
+            .first()
+        )
+        return JobRow(**row) if row else None
+
+    def end_waiting(self, tx: Tx, uuid: str, values: dict[str, Any]) -> bool:
+        """The compare-and-set that ends a job nobody has claimed yet; False if somebody has."""
+        where = and_(job.c.uuid == uuid, job.c.state == JobState.PENDING)
+        return bool(tx.execute(update(job).where(where).values(values)).rowcount)
+
+    def overdue(self, tx: Tx, slots: Sequence[int] | None, limit: int) -> list[JobRow]:
+        """Jobs that wait for their turn though their deadline has passed."""
+        statement = select(*ROW).where(
+            job.c.state.in_(OPEN), job.c.state == JobState.PENDING, job.c.deadline_at <= tx.now
+        )
+        if slots is not None:
+            statement = statement.where(job.c.slot.in_(slots))
+        return [JobRow(**row) for row in tx.execute(statement.limit(limit)).mappings()]
+
+    def hand_over(self, tx: Tx, held: Iterable[tuple[str, int]]) -> None:
+        """Gives (job, fence) back in good order: whoever takes it up does not count a crash."""
+        for uuid, fence in held:
+            where = and_(job.c.uuid == uuid, job.c.fence == fence, job.c.state.in_(OPEN))
+            tx.execute(update(job).where(where).values(owner_node=None))
 
     def cancelled(self, tx: Tx, uuids: Iterable[str]) -> set[str]:
         where = and_(job.c.uuid.in_(list(uuids)), job.c.cancel_requested, job.c.state.in_(OPEN))
@@ -153,19 +207,6 @@ class JobRepository:
             statement = statement.where(job.c.slot.in_(slots))
         rows = tx.execute(statement.order_by(job.c.seq).limit(limit))
         return [(int(r[0]), str(r[1]), str(r[2])) for r in rows]
-
-    def owe(self, tx: Tx, host_uuid: str, resource_uuid: str, job_uuid: str, reason: str) -> None:
-        """Writes down that something of the resource may be left on the host."""
-        make = (sqlite if tx.dialect == "sqlite" else postgresql).insert(cleanup_debt)
-        values = {
-            "uuid": str(uuid5(UUID(host_uuid), resource_uuid)),
-            "host_uuid": host_uuid,
-            "resource_uuid": resource_uuid,
-            "job_uuid": job_uuid,
-            "reason": reason,
-            "created_at": tx.now,
-        }
-        tx.execute(make.values(values).on_conflict_do_nothing())
 
     def known(self, tx: Tx, uuids: Sequence[str]) -> dict[str, tuple[str, str]]:
         """(type, account) of those resources that exist."""

@@ -7,18 +7,20 @@ import heapq
 import logging
 from typing import Any
 
+from mgmtnode.db.patience import outlast
 from mgmtnode.db.session import Tx
-from mgmtnode.errors import ApiError, from_exception
-from mgmtnode.jobs.claim import Claimed, Claims, Outcome, Verdict, refuse_overdue
-from mgmtnode.jobs.ending import finish
+from mgmtnode.errors import ApiError, Problem, from_exception
+from mgmtnode.jobs.claim import Begin, Claimed, Claims, Outcome, Verdict, refuse_unfit
+from mgmtnode.jobs.ending import ended_as, finish
 from mgmtnode.jobs.job import JobState
 from mgmtnode.jobs.repository import Fenced, JobRepository
 from mgmtnode.workflow.engine import EngineParts, FlowRun
-from mgmtnode.workflow.journal import ended_as, persist
+from mgmtnode.workflow.recovery import Recovery
 
 log = logging.getLogger(__name__)
 RETRY_PAUSE = 0.2  # seconds before a job that waits for an earlier one is looked at again
 LONGEST_RETRY = 2.0
+STUBBORN = 5.0  # seconds a cancelled worker has to go
 
 
 class Runner:
@@ -52,14 +54,28 @@ class Runner:
             run.cancel()
 
     async def drain(self, seconds: float) -> None:
-        """Takes no more, waits for the workers, and leaves those that take longer to the next owner."""
+        """Takes no more, waits for the workers, and hands those that take longer over to the next owner."""
         self.closing = True
         workers = list(self._workers.values())
         if workers:
             await asyncio.wait(workers, timeout=seconds)
+        held = [run.held for run in self.running.values()]
         for task in workers:
             task.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
+        if workers:
+            _, stubborn = await asyncio.wait(workers, timeout=STUBBORN)
+            if stubborn:
+                log.warning("%d jobs do not stop; they are left as after a crash", len(stubborn))
+                held = []
+        if held:
+            await self._hand_over(held)
+
+    async def _hand_over(self, held: list[tuple[str, int]]) -> None:
+        log.info("%d running jobs are handed over", len(held))
+        try:
+            await self._parts.db.write(lambda tx: self._jobs.hand_over(tx, held))
+        except ApiError as error:
+            log.warning("they will be taken over as after a crash: %s", error)
 
     def snapshot(self) -> dict[str, Any]:
         return {
@@ -74,6 +90,10 @@ class Runner:
                 _, uuid = heapq.heappop(queue)
                 try:
                     await self._run(uuid, resource_uuid)
+                except Fenced:
+                    log.info("job %s: another owner has it", uuid)
+                except Exception:
+                    log.exception("job %s: dropped; it is taken up again from its row", uuid)
                 finally:
                     self._known.discard(uuid)
         finally:
@@ -83,16 +103,7 @@ class Runner:
 
     async def _run(self, uuid: str, resource_uuid: str) -> None:
         pause = RETRY_PAUSE
-        while not self.closing:
-            try:
-                verdict = await self._run_once(uuid)
-            except Fenced:
-                return
-            except Exception:
-                log.exception("job %s: dropped; it is taken up again from its row", uuid)
-                return
-            if verdict is not Verdict.WAIT:
-                return
+        while not self.closing and await self._run_once(uuid, resource_uuid) is Verdict.WAIT:
             await self._earlier_first(resource_uuid, uuid)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_RETRY)
@@ -101,22 +112,24 @@ class Runner:
         """Runs the earlier jobs of the resource that this node had not heard of."""
         for earlier in await self._parts.db.read(lambda tx: self._jobs.before(tx, resource_uuid, uuid)):
             if earlier not in self._known:
-                await self._run_once(earlier)
+                await self._run_once(earlier, resource_uuid)
 
-    async def _run_once(self, uuid: str) -> Verdict:
+    async def _run_once(self, uuid: str, resource_uuid: str) -> Verdict:
         try:
-            outcome = await persist(self._parts.db, lambda tx: self._claims.claim(tx, uuid, self._begin))
+            outcome = await self._claim(uuid, resource_uuid, self._begin)
         except Fenced:
             raise
         except Exception as exc:
             if not isinstance(exc, ApiError):
                 log.exception("job %s: its first step failed", uuid)
-            error = from_exception(exc)
-            outcome = await persist(
-                self._parts.db, lambda tx: self._claims.claim(tx, uuid, self._refusing(error))
-            )
+            outcome = await self._claim(uuid, resource_uuid, self._refusing(from_exception(exc).problem))
         await self._go_on(outcome)
         return outcome.verdict
+
+    async def _claim(self, uuid: str, resource_uuid: str, begin: Begin) -> Outcome:
+        """A claim whose COMMIT went unanswered is found to be held, and taken up from its journal."""
+        db, claims = self._parts.db, self._claims
+        return await outlast(lambda: db.write(lambda tx: claims.claim(tx, uuid, resource_uuid, begin)))
 
     async def _go_on(self, outcome: Outcome) -> None:
         claimed = outcome.claimed
@@ -129,12 +142,12 @@ class Runner:
                 await run.go(run.first_step)
             else:
                 log.info("job %s (%s): taken over from its journal", run.uuid, claimed.spec.name)
-                await run.recover()
+                await Recovery(claimed, run).go()
         finally:
             del self.running[run.uuid]
 
     def _begin(self, tx: Tx, claimed: Claimed) -> bool:
-        refuse_overdue(tx, claimed.row)
+        refuse_unfit(tx, claimed)
         spec = claimed.spec
         if spec.flow is not None:
             claimed.context = spec.run(claimed.msg, claimed.token(0))
@@ -145,9 +158,9 @@ class Runner:
         finish(tx, self._jobs, claimed, JobState.SUCCEEDED, steps=[], result=result)
         return True
 
-    def _refusing(self, error: ApiError) -> Any:
+    def _refusing(self, problem: Problem) -> Begin:
         def begin(tx: Tx, claimed: Claimed) -> bool:
-            finish(tx, self._jobs, claimed, ended_as(error.problem), steps=[], problem=error.problem)
+            finish(tx, self._jobs, claimed, ended_as(problem), steps=[], problem=problem)
             return True
 
         return begin

@@ -34,7 +34,7 @@ def start_runner(
         db=db,
         jobs=repository,
         clock=clock,
-        submit=jobs.submit,
+        children=jobs,
         created=tagging(tags),
         undo_seconds=lambda: float(config.get(UNDO_SECONDS)),
     )

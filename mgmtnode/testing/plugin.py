@@ -6,6 +6,7 @@ nothing: whatever a fixture needs is imported inside the fixture.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -71,7 +72,29 @@ def database_url(request: pytest.FixtureRequest) -> str:
     chosen = os.environ.get("MGMTNODE_TEST_DATABASES", "sqlite,postgresql").split(",")
     if request.param not in chosen:
         pytest.skip(f"MGMTNODE_TEST_DATABASES is {','.join(chosen)}")
-    return "" if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
+    return "" if request.param == "sqlite" else str(request.getfixturevalue("upgraded_postgres_url"))
+
+
+@pytest.fixture(scope="session")
+def upgraded_template(postgres_server: PostgresServer) -> str:
+    """The name of a database that has the schema of the core and of every installed service."""
+    from mgmtnode.db.engine import open_database
+    from mgmtnode.db.schema import upgrade
+    from mgmtnode.loader import discover
+    from mgmtnode.ports import SystemClock
+
+    db = open_database(postgres_server.create_database("upgraded"), SystemClock())
+    upgrade(db, discover())
+    asyncio.run(db.close())
+    return "upgraded"
+
+
+@pytest.fixture
+def upgraded_postgres_url(postgres_server: PostgresServer, upgraded_template: str) -> Iterator[str]:
+    """The URL of a PostgreSQL database with the schema and no rows, dropped after the test."""
+    name = f"test_{uuid.uuid4().hex}"
+    yield postgres_server.create_database(name, upgraded_template)
+    postgres_server.drop_database(name)
 
 
 @pytest.fixture

@@ -67,12 +67,12 @@ class PostgresServer(PrivateServer):
     def database_url(self, name: str) -> str:
         return f"postgresql+psycopg2://{SUPERUSER}@{HOST}:{self.port}/{name}"
 
-    def create_database(self, name: str) -> str:
-        """Makes an empty database if there is none of this name, and returns its URL."""
+    def create_database(self, name: str, template: str = "template0") -> str:
+        """Makes a database if there is none of this name, empty or as ``template`` is, and returns its URL."""
         self._check_name(name)
         # SQL has no CREATE DATABASE IF NOT EXISTS; psql's \gexec runs the rows of the query before it.
         self._psql(
-            f"SELECT 'CREATE DATABASE {name} TEMPLATE template0' "
+            f"SELECT 'CREATE DATABASE {name} TEMPLATE {template}' "
             f"WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{name}') \\gexec"
         )
         return self.database_url(name)

@@ -11,17 +11,21 @@ from typing import Any, Protocol
 
 from mgmtnode.bus.context import CallContext, current
 from mgmtnode.bus.message import ApiJob
+from mgmtnode.db.patience import outlast
 from mgmtnode.db.session import Database, Tx
-from mgmtnode.errors import CANCELLED, INTERRUPTED, TIMEOUT, ApiError, Problem, from_exception
-from mgmtnode.jobs.claim import MAX_CRASHES_RESUMED, Claimed, bind, poisoned
+from mgmtnode.errors import CANCELLED, INTERNAL, TIMEOUT, ApiError, Problem, from_exception
+from mgmtnode.jobs.claim import Claimed, bind
+from mgmtnode.jobs.ending import ended_as
 from mgmtnode.jobs.job import Caller, Job, JobState, WorkToken
 from mgmtnode.jobs.repository import Fenced, JobRepository
 from mgmtnode.ports import Clock
-from mgmtnode.workflow.flow import Sealed, Step, TxStep
-from mgmtnode.workflow.journal import LONGEST_PAUSE, PAUSE, JobJournal, Live, ended_as
-from mgmtnode.workflow.rollback import UNDO_ORDER, Rollback
+from mgmtnode.workflow.flow import Step, TxStep
+from mgmtnode.workflow.journal import JobJournal, Live
+from mgmtnode.workflow.rollback import Rollback
 
 log = logging.getLogger(__name__)
+UNDO_KEY = "undo:"
+STUBBORN = 10.0  # seconds after which a step that was told to stop and does not is complained of
 
 
 class Stopped(Exception):
@@ -32,10 +36,16 @@ class Stopped(Exception):
         self.error = error
 
 
-class Submit(Protocol):
-    """Runs a child job to its end; given by the jobs part."""
+class Children(Protocol):
+    """Child jobs; given by the jobs part."""
 
-    async def __call__(self, parent: Claimed, msg: ApiJob[Any], key: str, deadline: float) -> Job: ...
+    async def submit(self, parent: Claimed, msg: ApiJob[Any], key: str, deadline: float) -> Job:
+        """Runs one to its end. ``deadline``: seconds it may take."""
+        ...
+
+    async def stop_children(self, parent_uuid: str) -> None:
+        """Cancels those that are open and returns when they have ended."""
+        ...
 
 
 @dataclass(kw_only=True)
@@ -45,7 +55,7 @@ class EngineParts:
     db: Database
     jobs: JobRepository
     clock: Clock
-    submit: Submit
+    children: Children
     created: Callable[[Tx, Claimed], None]
     undo_seconds: Callable[[], float]
 
@@ -59,8 +69,9 @@ class FlowRun:
     def __init__(self, parts: EngineParts, claimed: Claimed) -> None:
         assert claimed.spec.flow is not None
         self._parts, self._claimed = parts, claimed
+        self._now = parts.clock.monotonic
         self._flow, self._service = claimed.spec.flow, claimed.spec.service
-        self._journal = JobJournal(parts.db, parts.jobs, parts.clock, claimed)
+        self.journal = JobJournal(parts.db, parts.jobs, parts.clock, claimed)
         self._current: asyncio.Task[None] | None = None
         self._cancelled = False
         self._index = 0
@@ -90,8 +101,11 @@ class FlowRun:
         return work
 
     async def child(self, msg: ApiJob[Any], *, key: str) -> Job:
-        left = max(1.0, self._deadline - asyncio.get_running_loop().time())
-        return await self._parts.submit(self._claimed, msg, key, left)
+        context = current.get()
+        if self._claimed.state is JobState.ROLLING_BACK:
+            key = f"{UNDO_KEY}{self.token.attempt}:{key}"  # each attempt is a job of its own
+        left = max(1.0, (context.deadline or self._deadline) - self._now())
+        return await self._parts.children.submit(self._claimed, msg, key, left)
 
     async def children(self, work: Sequence[tuple[str, ApiJob[Any]]], *, parallel: int) -> list[Job]:
         gate = asyncio.Semaphore(max(1, parallel))
@@ -100,23 +114,37 @@ class FlowRun:
             async with gate:
                 return await self.child(msg, key=key)
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(key, msg)) for key, msg in work]
-        return [task.result() for task in tasks]
+        tasks = [asyncio.ensure_future(one(key, msg)) for key, msg in work]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def progress(self, percent: int, text: str = "") -> None:
         self.live.percent, self.live.text = max(0, min(100, percent)), text
 
-    # what the runner sees
+    # what the runner and a recovery see
+
+    @property
+    def held(self) -> tuple[str, int]:
+        """The job and the fence it is held with."""
+        return self.uuid, self._claimed.fence
 
     @property
     def live(self) -> Live:
-        return self._journal.live
+        return self.journal.live
 
     @property
     def first_step(self) -> int:
         """The first step after the leading SQL ones."""
         return self._index
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was cancelled, or its deadline has passed."""
+        return self._cancelled or self.journal.cancelled or self._now() >= self._deadline
 
     def cancel(self) -> None:
         self._cancelled = True
@@ -131,7 +159,7 @@ class FlowRun:
         if end == len(self._flow.steps):
             self._succeed(tx)
             return True
-        self._journal.done_up_to(tx, end)
+        self.journal.done_up_to(tx, end)
         return False
 
     async def go(self, start: int) -> None:
@@ -141,39 +169,36 @@ class FlowRun:
         except Fenced:
             raise
         except Stopped as stop:
-            await self._back(self._index, stop.error.problem)
+            await self.back(self._index, stop.error.problem)
         except Exception as exc:
             if not isinstance(exc, ApiError):
                 log.exception("job %s: step %s of %s failed", self.uuid, self.live.step, self._flow.name)
-            await self._back(self._index, from_exception(exc).problem)
+            await self.back(self._index, from_exception(exc).problem)
 
-    async def recover(self) -> None:
-        """Takes over what a dead owner left: seals the hosts, then resumes or rolls back."""
-        row, journal = self._claimed.row, self._claimed.journal
-        assert journal is not None
-        if row.steps:
-            self.live.records = list(row.steps)
-        if problem := poisoned(row):
-            await self._journal.write(lambda tx: self._give_up(tx, problem))
-            return
-        sealed = await self._seal()
-        if self._claimed.state is JobState.ROLLING_BACK:
-            failed = journal.failed_step if journal.failed_step is not None else len(self._flow.steps) - 1
-            await self._rollback().go(failed, journal.problem, journal.outcome, sealed)
-            return
-        self._index, why_not = self._resume_at(sealed)
-        if why_not:
-            await self._back(self._index, why_not)
-        else:
-            await self.go(self._index)
+    async def back(self, failed: int, problem: Problem) -> None:
+        """Undoes the steps from ``failed`` down; the job ends with ``problem``."""
+        failed = min(failed, len(self._flow.steps) - 1)
+        outcome = ended_as(problem)
+        await self.journal.write(
+            lambda tx: self.journal.rolling_back(tx, failed, outcome, problem),
+            lambda row: row.state == JobState.ROLLING_BACK,
+        )
+        self._claimed.state = JobState.ROLLING_BACK
+        await self.undo(failed, problem, outcome)
+
+    async def undo(self, failed: int, problem: Problem | None, outcome: JobState, undone_to: int = 0) -> None:
+        """Goes on with a rollback that is written down. ``undone_to``: the order of the last undo command."""
+        await self._parts.children.stop_children(self.uuid)
+        rollback = Rollback(self._claimed, self.journal, self, self._now, self._parts.undo_seconds())
+        await rollback.go(failed, problem, outcome, undone_to)
 
     # going forward
 
     @cached_property
     def _deadline(self) -> float:
-        """On the clock of the event loop; first asked for there, since the claim runs in a database thread."""
+        """On the monotonic clock of this node."""
         left = (self._claimed.row.deadline_at - self._parts.clock.now()).total_seconds()
-        return asyncio.get_running_loop().time() + left
+        return self._now() + left
 
     async def _forward(self, start: int) -> None:
         steps, self._index = self._flow.steps, start
@@ -181,57 +206,73 @@ class FlowRun:
             self._check_stop()
             await self._advance()
         self._check_stop()
-        await self._journal.write(self._finish)
+        await self.journal.write(self._finish)
 
     async def _advance(self) -> None:
         """Runs the next step, or the next SQL steps together."""
         index, step = self._index, self._flow.steps[self._index]
         if isinstance(step, TxStep):
             end = self._sql_end(index)
-            await self._journal.write(lambda tx: self._middle_sql(tx, index, end))
+            await self.journal.write(
+                lambda tx: self._middle_sql(tx, index, end), lambda row: row.step_no >= end
+            )
             self._index = end
             return
         if step.when is None or step.when(self._claimed.context):
             await self._run_step(index, step)
             if step.record:
-                await self._journal.write(lambda tx: self._journal.done_up_to(tx, index + 1))
+                await self.journal.write(
+                    lambda tx: self.journal.done_up_to(tx, index + 1), lambda row: row.step_no > index
+                )
         self._index = index + 1
 
     async def _run_step(self, index: int, step: Step[Any, Any]) -> None:
-        self._journal.enter(index)
-        try:
-            await self._interruptible(step.run(self._service, self, self._claimed.context), index + 1)
-        except BaseException as exc:
-            self._journal.leave(index, "Failed", str(exc))
-            raise
-        self._journal.leave(index, "Done")
+        self.journal.enter(index)
 
-    async def _interruptible(self, work: Awaitable[None], order: int) -> None:
+        async def attempt() -> None:
+            await step.run(self._service, self, self._claimed.context)
+
+        try:
+            # Repeating it is safe: the step is idempotent by its token, which stays the same.
+            await self._interruptible(lambda: outlast(attempt), index + 1)
+        except BaseException as exc:
+            self.journal.leave(index, "Failed", str(exc))
+            raise
+        self.journal.leave(index, "Done")
+
+    async def _interruptible(self, work: Callable[[], Awaitable[None]], order: int) -> None:
         """Runs ``work`` as a task that a cancel or the deadline interrupts; raises Stopped then."""
         context = CallContext(deadline=self._deadline, trace=self.uuid, work=self._claimed.token(order))
 
         async def run() -> None:
             current.set(context)
-            await work
+            await work()
 
         task = self._current = asyncio.get_running_loop().create_task(run())
         try:
-            await asyncio.wait((task,), timeout=max(0.0, self._deadline - asyncio.get_running_loop().time()))
+            await asyncio.wait((task,), timeout=max(0.0, self._deadline - self._now()))
         finally:
+            await self._ended(task)
+        if task.cancelled() or task.exception() is not None:
+            self._check_stop()
+        if task.cancelled():
+            raise INTERNAL.error("the step was cancelled from within", resource=self.resource_uuid)
+        task.result()
+
+    async def _ended(self, task: asyncio.Task[None]) -> None:
+        """Stops the task if it still runs, and waits: nothing may be undone beside it."""
+        while not task.done():
+            task.cancel()
+            await asyncio.wait((task,), timeout=STUBBORN)
             if not task.done():
-                task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        if not task.cancelled():
-            task.result()
-            return
-        self._check_stop()
-        raise Stopped(TIMEOUT.error("the job's deadline passed", resource=self.resource_uuid))
+                log.warning("job %s: step %s was told to stop and does not", self.uuid, self.live.step)
 
     def _check_stop(self) -> None:
-        if self._cancelled:
+        if not self.stopping:
+            return
+        if self._cancelled or self.journal.cancelled:
             raise Stopped(CANCELLED.error("cancelled", resource=self.resource_uuid))
-        if asyncio.get_running_loop().time() >= self._deadline:
-            raise Stopped(TIMEOUT.error("the job's deadline passed", resource=self.resource_uuid))
+        raise Stopped(TIMEOUT.error("the job's deadline passed", resource=self.resource_uuid))
 
     def _sql_end(self, start: int) -> int:
         """The end of the run of SQL steps that begins at ``start``."""
@@ -243,17 +284,17 @@ class FlowRun:
     def _run_sql(self, tx: Tx, start: int, end: int) -> None:
         for index in range(start, end):
             bind(tx, self._claimed, index + 1)
-            self._journal.enter(index, tx.now)
+            self.journal.enter(index, tx.now)
             step = self._flow.steps[index]
             assert isinstance(step, TxStep)
             step.run(self._service, tx, self._claimed.context)
             if index == 0:
                 self._parts.created(tx, self._claimed)
-            self._journal.leave(index, "Done", at=tx.now)
+            self.journal.leave(index, "Done", at=tx.now)
 
     def _middle_sql(self, tx: Tx, start: int, end: int) -> None:
         self._run_sql(tx, start, end)
-        self._journal.done_up_to(tx, end)
+        self.journal.done_up_to(tx, end)
 
     def _finish(self, tx: Tx) -> None:
         self._run_sql(tx, self._index, len(self._flow.steps))
@@ -262,53 +303,4 @@ class FlowRun:
     def _succeed(self, tx: Tx) -> None:
         bind(tx, self._claimed, len(self._flow.steps))
         result = self._flow.result(self._service, tx, self._claimed.context)
-        self._journal.end(tx, JobState.SUCCEEDED, result=result)
-
-    # going back
-
-    async def _back(self, failed: int, problem: Problem) -> None:
-        failed = min(failed, len(self._flow.steps) - 1)
-        outcome = ended_as(problem)
-        await self._journal.write(lambda tx: self._journal.rolling_back(tx, failed, outcome, problem))
-        self._claimed.state = JobState.ROLLING_BACK
-        await self._rollback().go(failed, problem, outcome, None)
-
-    def _rollback(self) -> Rollback:
-        return Rollback(self._claimed, self._journal, self, self._parts.undo_seconds())
-
-    def _resume_at(self, sealed: Sealed | None) -> tuple[int, Problem | None]:
-        """The step to go on with, and why not to go on but to roll back from it."""
-        row = self._claimed.row
-        start = row.step_no
-        if sealed and sealed.run_no == row.seq and sealed.step < UNDO_ORDER:
-            start = max(start, sealed.step - (sealed.state != "DONE"))
-            if sealed.state == "FAILED":
-                return start, INTERRUPTED.error("the last host command before the crash had failed").problem
-        if row.cancel_requested:
-            return start, CANCELLED.error("cancelled", resource=row.resource_uuid).problem
-        if row.crashes >= MAX_CRASHES_RESUMED:
-            return start, INTERRUPTED.error(
-                f"rolled back after {row.crashes} crashes of the node that ran it"
-            ).problem
-        return min(start, len(self._flow.steps)), None
-
-    async def _seal(self) -> Sealed | None:
-        """The registers of the hosts involved, sealed; waits for hosts that do not answer until the deadline."""
-        if self._flow.seal is None:
-            return None
-        wait = PAUSE
-        while True:
-            try:
-                return await self._flow.seal(self._service, self._claimed.context, self._claimed.fence)
-            except ApiError as error:
-                if asyncio.get_running_loop().time() >= self._deadline:
-                    log.warning("job %s: a host could not be sealed: %s", self.uuid, error)
-                    return None
-            await asyncio.sleep(wait)
-            wait = min(wait * 2, LONGEST_PAUSE)
-
-    def _give_up(self, tx: Tx, problem: Problem) -> None:
-        """Ends a poisonous job without touching anything: what it holds is quarantined for the reconciler."""
-        bind(tx, self._claimed)
-        self._journal.quarantine(tx, problem.message)
-        self._journal.end(tx, JobState.FAILED, problem=problem)
+        self.journal.end(tx, JobState.SUCCEEDED, result=result)

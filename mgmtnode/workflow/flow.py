@@ -40,7 +40,8 @@ class Step(Generic[S, C]):
     """One effect outside the database: ``await run(service, job, context)``; idempotent by the job's work token.
 
     A change it makes to the context survives a crash only with ``record=True``, which costs one commit.
-    ``when`` false: neither run nor undone.
+    ``when`` false: neither run nor undone. ``owes`` false: an undo that fails for good leaves nothing a debt could
+    settle, since the flow's SQL undo records what may be left as being there.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Step(Generic[S, C]):
     undo: Callable[[S, JobHandle, C], Awaitable[None]] | None = None
     record: bool = False
     when: Callable[[C], bool] | None = None
+    owes: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
+from mgmtnode.db.patience import outlast
 from mgmtnode.db.session import Database, Tx
-from mgmtnode.errors import CANCELLED, DATABASE_DOWN, ApiError, Problem
+from mgmtnode.errors import Problem
 from mgmtnode.jobs import ledger
 from mgmtnode.jobs.claim import Claimed
 from mgmtnode.jobs.ending import finish
-from mgmtnode.jobs.job import JobState, Journal, StepRecord
-from mgmtnode.jobs.repository import JobRepository
+from mgmtnode.jobs.job import TERMINAL, JobState, Journal, StepRecord
+from mgmtnode.jobs.repository import Fenced, JobRepository, JobRow
 from mgmtnode.ports import Clock
 
-log = logging.getLogger(__name__)
-T = TypeVar("T")
-PAUSE = 0.5  # seconds between attempts at a database or host that does not answer
-LONGEST_PAUSE = 5.0
+Landed = Callable[[JobRow], bool]
 
 
 @dataclass(kw_only=True)
@@ -38,16 +34,45 @@ class Live:
 
 class JobJournal:
     """Everything one run of a job writes to its row. Each write is a compare-and-set and raises Fenced when another
-    owner took the job over."""
+    owner took the job over. ``cancelled``: the last one saw that somebody asked the job to stop."""
 
     def __init__(self, db: Database, jobs: JobRepository, clock: Clock, claimed: Claimed) -> None:
         assert claimed.spec.flow is not None
         self._db, self._jobs, self._clock, self._claimed = db, jobs, clock, claimed
         self._flow = claimed.spec.flow
+        self.cancelled = False
         self.live = Live(records=[StepRecord(name=step.name, state="Waiting") for step in self._flow.steps])
 
-    async def write(self, work: Callable[[Tx], T]) -> T:
-        return await persist(self._db, work)
+    async def write(self, work: Callable[[Tx], None], landed: Landed = lambda row: False) -> None:
+        """Commits ``work``, waiting for the database as long as it is away.
+
+        The reply of a COMMIT may be lost: before ``work`` runs again, ``landed`` says from the row whether it was
+        committed after all. Each time, ``work`` begins with the context as it was.
+        """
+        claimed, runs = self._claimed, 0
+        before = msgspec.json.encode(claimed.context)
+
+        def once(tx: Tx) -> None:
+            nonlocal runs
+            runs += 1
+            if runs > 1:
+                row = self._reread(tx)
+                done = row.state in TERMINAL or landed(row)
+                written = (
+                    msgspec.json.decode(row.journal, type=Journal).context if done and row.journal else before
+                )
+                claimed.context = msgspec.json.decode(written, type=claimed.spec.context)
+                if done:
+                    return
+            work(tx)
+
+        await outlast(lambda: self._db.write(once))
+
+    def _reread(self, tx: Tx) -> JobRow:
+        row = self._jobs.get(tx, self._claimed.row.uuid)
+        if row is None or row.fence != self._claimed.fence:
+            raise Fenced
+        return row
 
     def enter(self, index: int, at: datetime | None = None) -> None:
         """Step ``index`` begins."""
@@ -72,7 +97,7 @@ class JobJournal:
             "progress": 100 * step_no // max(1, len(self._flow.steps)),
             "journal": self._encoded(),
         }
-        self._write(tx, JobState.RUNNING, values)
+        self.cancelled = self._write(tx, JobState.RUNNING, values)
 
     def rolling_back(self, tx: Tx, failed: int, outcome: JobState, problem: Problem) -> None:
         """Written ahead of the first undo; there is no way back from it."""
@@ -90,32 +115,15 @@ class JobJournal:
         """Something may be left on a host: keeps what the resource holds from being handed out, and owes a clean-up."""
         row = self._claimed.row
         ledger.quarantine(tx, row.resource_uuid)
-        for host in self._flow.hosts(self._claimed.context) if self._flow.hosts else []:
-            self._jobs.owe(tx, host, row.resource_uuid, row.uuid, reason)
+        if self._flow.hosts is None or self._claimed.context is None:
+            return
+        for host in self._flow.hosts(self._claimed.context):
+            ledger.owe(tx, host, row.resource_uuid, reason)
 
-    def _write(self, tx: Tx, state: JobState, values: dict[str, Any]) -> None:
-        self._jobs.write(tx, self._claimed.row.uuid, self._claimed.fence, state, values)
+    def _write(self, tx: Tx, state: JobState, values: dict[str, Any]) -> bool:
+        return self._jobs.write(tx, self._claimed.row.uuid, self._claimed.fence, state, values)
 
     def _encoded(self, **undo: Any) -> str:
         context = msgspec.Raw(msgspec.json.encode(self._claimed.context))
         journal = Journal(flow=self._flow.name, version=self._flow.version, context=context, **undo)
         return msgspec.json.encode(journal).decode()
-
-
-def ended_as(problem: Problem) -> JobState:
-    """The terminal state of a job that ends with ``problem``."""
-    return JobState.CANCELLED if problem.code == CANCELLED.id else JobState.FAILED
-
-
-async def persist(db: Database, work: Callable[[Tx], T]) -> T:
-    """A write that waits for the database as long as it is away: a flow pauses, it does not fail."""
-    wait = PAUSE
-    while True:
-        try:
-            return await db.write(work)
-        except ApiError as error:
-            if error.code != DATABASE_DOWN.id:
-                raise
-            log.warning("waiting for the database: %s", error)
-        await asyncio.sleep(wait)
-        wait = min(wait * 2, LONGEST_PAUSE)

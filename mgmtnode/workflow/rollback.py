@@ -4,44 +4,52 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from mgmtnode.bus.context import CallContext, current
+from mgmtnode.db.patience import LONGEST_PAUSE, PAUSE, outlast
 from mgmtnode.db.session import Tx
 from mgmtnode.errors import ApiError, Problem
 from mgmtnode.jobs.claim import Claimed, bind
 from mgmtnode.jobs.job import JobState
 from mgmtnode.jobs.repository import Fenced
-from mgmtnode.workflow.flow import Sealed, Step, TxStep
+from mgmtnode.workflow.flow import Step, TxStep
 from mgmtnode.workflow.handle import JobHandle
-from mgmtnode.workflow.journal import LONGEST_PAUSE, PAUSE, JobJournal
+from mgmtnode.workflow.journal import JobJournal
 
 log = logging.getLogger(__name__)
 
 UNDO_ORDER = 1000  # undo steps are ordered above every forward step, newest first
-UNDO_ATTEMPTS = 5
+HOPELESS = 5  # attempts at an undo whose failure waiting cannot mend
+SHORTEST_ATTEMPT = 5.0  # seconds an undo has even when the time for all of them is over
 
 
 class Rollback:
     """Takes a job that is RollingBack to its end. ``seconds``: how long one run tries before it leaves debts."""
 
-    def __init__(self, claimed: Claimed, journal: JobJournal, handle: JobHandle, seconds: float) -> None:
+    def __init__(
+        self,
+        claimed: Claimed,
+        journal: JobJournal,
+        handle: JobHandle,
+        now: Callable[[], float],
+        seconds: float,
+    ) -> None:
         assert claimed.spec.flow is not None
         self._claimed, self._journal, self._handle = claimed, journal, handle
         self._flow, self._service = claimed.spec.flow, claimed.spec.service
-        self._limit = asyncio.get_running_loop().time() + seconds
+        self._now, self._limit = now, now() + seconds
         self._debts: list[str] = []
 
-    async def go(
-        self, failed: int, problem: Problem | None, outcome: JobState, sealed: Sealed | None
-    ) -> None:
-        """Undoes from step ``failed`` down. ``sealed``: how far an earlier owner's undo got."""
+    async def go(self, failed: int, problem: Problem | None, outcome: JobState, undone_to: int) -> None:
+        """Undoes from step ``failed`` down. ``undone_to``: the order of the last undo an earlier owner began; it is
+        begun again, those before it are done."""
         steps = self._flow.steps
-        below = sealed.step if sealed and sealed.step >= UNDO_ORDER else 0
         tail = failed
         while tail >= 0 and not all(isinstance(step, TxStep) for step in steps[: tail + 1]):
             order = UNDO_ORDER + len(steps) - tail
-            if order >= below:
+            if order >= undone_to:
                 await self._undo(tail, order)
             tail -= 1
         await self._journal.write(lambda tx: self._end(tx, tail, problem, outcome))
@@ -54,10 +62,10 @@ class Rollback:
             await self._undo_outside(index, order, step)
 
     async def _undo_outside(self, index: int, order: int, step: Step[Any, Any]) -> None:
-        loop, live = asyncio.get_running_loop(), self._journal.live
-        live.step = f"undo {step.name}"
-        why = ""
-        for attempt in range(1, UNDO_ATTEMPTS + 1):
+        self._journal.live.step = f"undo {step.name}"
+        attempt = hopeless = 0
+        while True:
+            attempt += 1
             try:
                 await self._attempt(step, order, attempt)
                 self._journal.leave(index, "Undone")
@@ -65,27 +73,35 @@ class Rollback:
             except Fenced:
                 raise
             except Exception as exc:
-                unforeseen = not isinstance(exc, ApiError)
-                log.warning(
-                    "job %s: undo of %s failed: %s", self._handle.uuid, step.name, exc, exc_info=unforeseen
-                )
-                why = str(exc)
-            if loop.time() >= self._limit:
+                self._complain(step, exc)
+                hopeless += not (isinstance(exc, ApiError) and exc.problem.retryable)
+                why = str(exc) or "it did not end in time"
+            if self._now() >= self._limit or hopeless >= HOPELESS:
                 break
             await asyncio.sleep(min(PAUSE * attempt, LONGEST_PAUSE))
         self._journal.leave(index, "UndoFailed", why)
-        self._debts.append(f"{step.name}: {why}")
+        if step.owes:
+            self._debts.append(f"{step.name}: {why}")
 
     async def _attempt(self, step: Step[Any, Any], order: int, attempt: int) -> None:
+        """One attempt; an outage of the database only lengthens it."""
         assert step.undo is not None
-        deadline = max(self._limit, asyncio.get_running_loop().time() + 1.0)
-        token = self._claimed.token(order, attempt)
-        reset = current.set(CallContext(deadline=deadline, trace=self._handle.uuid, work=token))
-        try:
-            async with asyncio.timeout_at(deadline):
-                await step.undo(self._service, self._handle, self._claimed.context)
-        finally:
-            current.reset(reset)
+        undo, token = step.undo, self._claimed.token(order, attempt)
+
+        async def once() -> None:
+            deadline = max(self._limit, self._now() + SHORTEST_ATTEMPT)
+            reset = current.set(CallContext(deadline=deadline, trace=self._handle.uuid, work=token))
+            try:
+                async with asyncio.timeout(deadline - self._now()):
+                    await undo(self._service, self._handle, self._claimed.context)
+            finally:
+                current.reset(reset)
+
+        await outlast(once)
+
+    def _complain(self, step: Step[Any, Any], exc: Exception) -> None:
+        unforeseen = not isinstance(exc, ApiError | TimeoutError)
+        log.warning("job %s: undo of %s failed: %s", self._handle.uuid, step.name, exc, exc_info=unforeseen)
 
     def _undo_sql(self, tx: Tx, step: TxStep[Any, Any]) -> None:
         bind(tx, self._claimed, UNDO_ORDER)

@@ -98,8 +98,8 @@ def markdown(report: Report) -> str:
     )
     return f"""# Performance
 
-What `scripts/bench {report.suite} --write-docs` measured on {report.at[:10]}: the embedded default (one process,
-SQLite with `synchronous=FULL`, simulated hosts), with the load generator in a process of its own on the same
+What `scripts/bench {report.suite} --write-docs` measured on {report.at[:10]}: the embedded default (one
+process, SQLite with `synchronous=FULL`, simulated hosts), with the load generator in a process of its own on the same
 machine. Values of several runs are medians. CPU and memory are the node's.
 
 Machine: {m.processor}, {m.cpus} CPUs, {m.memory_gib} GiB, {m.system}, Python {m.python}, SQLite {m.sqlite};

@@ -27,7 +27,7 @@ class Refused(Exception):
 
 
 class Node:
-    """``mgmtnode dev`` on ``directory``. ``counted``: with SQL statements and commits counted, at some cost."""
+    """``mgmtnode dev`` on ``directory``. ``counted``: SQL statements and commits are counted, at some cost."""
 
     def __init__(self, directory: Path, *, hosts: int = 0, counted: bool = False) -> None:
         self.directory, self.port = directory, _free_port()
@@ -56,7 +56,7 @@ class Node:
             command = [sys.executable, "-m", module, "dev", *options]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=env)
         self.serving_seconds = self._until(self._serves, begin)
-        self.ready_seconds = self._until(lambda: b" ready http" in self._log()[offset:], begin)
+        self.ready_seconds = self._until(lambda: b"ready http" in self._log()[offset:], begin)
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGTERM)
@@ -122,6 +122,7 @@ class Node:
         while not there():
             taken = time.perf_counter() - begin
             if self._process.poll() is not None or taken > BOOT_SECONDS:
+                self._process.kill()
                 raise Refused(f"the node did not start: {self._log()[-2000:].decode(errors='replace')}")
             time.sleep(0.005)
         return time.perf_counter() - begin

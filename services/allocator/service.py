@@ -5,12 +5,15 @@ from __future__ import annotations
 from mgmtnode.bus.message import NOTHING, Nothing
 from mgmtnode.contracts.allocator import (
     NO_HOST,
+    STRATEGY_UNKNOWN,
     AllocatorStrategy,
     Candidate,
     FilterReport,
+    FindHosts,
     GetCapacity,
     HostCapacity,
     HostFilter,
+    ListHolders,
     Placement,
     ReserveHost,
     ReserveOnHost,
@@ -22,6 +25,7 @@ from mgmtnode.db.session import Tx
 from mgmtnode.errors import ApiError
 from mgmtnode.jobs import ledger
 from mgmtnode.jobs.job import Caller
+from mgmtnode.schema import Uuid
 from mgmtnode.service import NodeContext, Service, handler, subscribe
 from services.allocator import pipeline
 from services.allocator.config import (
@@ -44,15 +48,24 @@ class AllocatorService(Service):
 
     @handler()
     def reserve(self, tx: Tx, msg: ReserveHost) -> Placement:
-        shut = pipeline.closed(tx, self.node.query)
-        rows = [row for row in self.hosts.fitting(tx, msg, SHORTLIST) if row not in shut]
-        if placed := self._take_one(tx, msg, self._eligible(tx, msg, rows)[0]):
+        strategy, shut = self._strategy(msg), pipeline.closed(tx, self.node.query)
+        found = self.hosts.fitting(tx, msg, SHORTLIST, fullest_first=strategy.fullest_first)
+        candidates, _ = self._eligible(tx, msg, [row for row in found if row not in shut])
+        if placed := self._take_one(tx, msg, strategy.sort(tx, msg, candidates)):
             return placed
         rows, reports = pipeline.run(self.hosts.all(tx), pipeline.filters(msg, shut))
         candidates, more = self._eligible(tx, msg, rows)
-        if placed := self._take_one(tx, msg, candidates):
+        if placed := self._take_one(tx, msg, strategy.sort(tx, msg, candidates)):
             return placed
         raise refusal(msg, reports + more)
+
+    @handler()
+    def find(self, tx: Tx, msg: FindHosts) -> list[Candidate]:
+        request = msg.request
+        strategy, shut = self._strategy(request), pipeline.closed(tx, self.node.query)
+        found = self.hosts.fitting(tx, request, msg.limit, fullest_first=strategy.fullest_first)
+        candidates, _ = self._eligible(tx, request, [row for row in found if row not in shut])
+        return strategy.sort(tx, request, candidates)
 
     @handler()
     def reserve_on(self, tx: Tx, msg: ReserveOnHost) -> Nothing:
@@ -69,23 +82,38 @@ class AllocatorService(Service):
         return NOTHING
 
     @handler()
+    def holders(self, tx: Tx, msg: ListHolders) -> list[Uuid]:
+        return self.hosts.holders(tx, msg.host_uuid)
+
+    @handler()
     async def capacity(self, msg: GetCapacity, caller: Caller) -> HostCapacity:
         place = {"zone_uuid": msg.zone_uuid, "cluster_uuid": msg.cluster_uuid, "host_uuid": msg.host_uuid}
-        return await self.node.db.read(lambda tx: self.hosts.capacity(tx, **place))
+
+        def look(tx: Tx) -> HostCapacity:
+            shut = pipeline.closed(tx, self.node.query)
+            return self.hosts.capacity(tx, [*shut.clusters, *shut.zones], **place)
+
+        return await self.node.db.read(look)
 
     @subscribe
     async def global_config_changed(self, event: GlobalConfigChanged) -> None:
-        if event.global_config.name in {config.name for config in HOST_CONFIG}:
-            await self.node.db.write(self.recalculate)
+        await self._config_changed(event.global_config.name)
 
     @subscribe
     async def resource_config_changed(self, event: ResourceConfigChanged) -> None:
-        if event.config in {config.name for config in HOST_CONFIG}:
+        await self._config_changed(event.config)
+
+    async def _config_changed(self, name: str) -> None:
+        """Every node hears it and does the hosts of its own slots."""
+        if name in {config.name for config in HOST_CONFIG}:
+            await self.node.config.refresh(self.node.db)  # what changed may not have reached this node yet
             await self.node.db.write(self.recalculate)
 
     def recalculate(self, tx: Tx) -> None:
-        """Sets every host's pools to what the settings say now."""
+        """Sets the pools of this node's hosts to what the settings say now."""
         for host, cluster, zone, cpu, memory in self.hosts.facts(tx):
+            if not self.node.slots.mine(host):
+                continue
             reserved = self.set_pools(tx, {"host": host, "cluster": cluster, "zone": zone}, cpu, memory)
             self.hosts.set_reserved(tx, host, reserved)
 
@@ -121,13 +149,19 @@ class AllocatorService(Service):
         ]
         return pipeline.extend(tx, msg, candidates, self.node.extensions.all(HostFilter))
 
-    def _take_one(self, tx: Tx, msg: ReserveHost, candidates: list[Candidate]) -> Placement | None:
-        """Reserves on the first candidate, in the strategy's order, that still has the room."""
-        if not candidates:
-            return None
+    def _strategy(self, msg: ReserveHost) -> AllocatorStrategy:
+        """Raises allocator.strategy-unknown naming those that are known."""
         name = msg.strategy or self.node.config.get(STRATEGY)
-        strategy = self.node.extensions.pick(AllocatorStrategy, name)
-        for found in strategy.sort(tx, msg, candidates):
+        known = self.node.extensions.keys(AllocatorStrategy)
+        if name not in known:
+            raise STRATEGY_UNKNOWN.error(
+                f"there is no allocator strategy {name!r}; known are: {', '.join(known)}", known=known
+            )
+        return self.node.extensions.pick(AllocatorStrategy, name)
+
+    def _take_one(self, tx: Tx, msg: ReserveHost, candidates: list[Candidate]) -> Placement | None:
+        """Reserves on the first candidate that still has the room."""
+        for found in candidates:
             if self._take(tx, found.host_uuid, msg.vm_uuid, (msg.cpu, msg.memory)):
                 return Placement(
                     host_uuid=found.host_uuid,
@@ -140,8 +174,10 @@ class AllocatorService(Service):
     def _take(self, tx: Tx, host: str, vm: str, amounts: tuple[int, int], *, force: bool = False) -> bool:
         taken: list[str] = []
         for kind, amount in zip((CPU, MEMORY), amounts, strict=True):
+            if not amount:
+                continue
             uuid = self.node.uuids.draw()
-            if amount and not ledger.reserve(tx, host, kind, amount, holder=vm, uuid=uuid, force=force):
+            if not ledger.reserve(tx, host, kind, amount, holder=vm, uuid=uuid, force=force):
                 ledger.cancel(tx, taken)
                 return False
             taken.append(uuid)

@@ -10,6 +10,8 @@ from mgmtnode.ports import Rng
 class LeastVmPreferred:
     """The fewest VMs first, then the most free memory; equals in random order, so that nodes do not collide."""
 
+    fullest_first = False
+
     def __init__(self, rng: Rng) -> None:
         self._rng = rng
 
@@ -18,6 +20,8 @@ class LeastVmPreferred:
 
 
 class Random:
+    fullest_first = False
+
     def __init__(self, rng: Rng) -> None:
         self._rng = rng
 
@@ -35,6 +39,8 @@ class LastHostPreferred(LeastVmPreferred):
 
 class Packed:
     """The fullest host that still fits first: leaves whole hosts empty."""
+
+    fullest_first = True
 
     def sort(self, tx: Tx, request: ReserveHost, candidates: list[Candidate]) -> list[Candidate]:
         return sorted(candidates, key=lambda c: (c.memory_free, c.cpu_free, c.host_uuid))

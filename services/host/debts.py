@@ -46,6 +46,12 @@ class HostDebts:
             return False
         return bool(self._node.query.find(tx, VM, f"uuid={resource_uuid}", f"host_uuid={host_uuid}"))
 
+    def lost(self, tx: Tx, resource_uuid: str) -> bool:
+        """Whether nobody knows yet where the VM is: then it may be the VM itself that would be destroyed."""
+        if "vm" not in self._node.manifests:
+            return False
+        return bool(self._node.query.find(tx, VM, f"uuid={resource_uuid}", "state=Unknown"))
+
     def settle(self, tx: Tx, host_uuid: str, resource_uuid: str, *, keep: bool = False) -> None:
         """The host owes nothing for the resource any more. ``keep``: what it holds there stays its own.
 
@@ -80,7 +86,9 @@ class DebtCollector:
         self._attempts: dict[str, Attempt] = {}
 
     def start(self) -> None:
-        self._node.periodic.every("host.debts", lambda: self._node.config.get(DEBT_INTERVAL), self.collect)
+        config = self._node.config
+        runner = self._node.periodic.every("host.debts", lambda: config.get(DEBT_INTERVAL), self.collect)
+        config.on_change(DEBT_INTERVAL, lambda seconds: runner.poke())
 
     async def collect(self) -> None:
         """One round over the debts there are."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,8 +38,10 @@ class HostRecord:
 
 
 class HostRepository:
-    def __init__(self, query: Query) -> None:
-        self._query = query
+    """``changed(tx, host)`` is told of every change of a host's row, in the transaction that makes it."""
+
+    def __init__(self, query: Query, changed: Callable[[Tx, Host], None]) -> None:
+        self._query, self._changed = query, changed
 
     def get(self, tx: Tx, uuid: str) -> Host:
         """Raises core.not-found."""
@@ -89,7 +91,9 @@ class HostRepository:
             except IntegrityError as exc:
                 raise _taken(str(values.get("management_ip"))) from exc
         resource.change(tx, HOST, uuid, **values)
-        return self.get(tx, uuid)
+        after = self.get(tx, uuid)
+        self._changed(tx, after)
+        return after
 
     def disconnected(self, tx: Tx, uuid: str) -> bool:
         """Connected → Disconnected; False if it was not Connected (any more)."""
@@ -97,6 +101,7 @@ class HostRepository:
         if not tx.execute(mine.values(status=HostStatus.DISCONNECTED)).rowcount:
             return False
         resource.change(tx, HOST, uuid)
+        self._changed(tx, self.get(tx, uuid))
         return True
 
     def seen(self, tx: Tx, uuids: Sequence[str]) -> None:

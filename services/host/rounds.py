@@ -65,6 +65,13 @@ class Rounds:
         elif key in self._due:
             self._at(key, asyncio.get_running_loop().time())
 
+    def within(self, seconds: Callable[[], float]) -> None:
+        """Brings each visit that is not due before ``seconds()`` forward to then; it is asked for each key."""
+        now = asyncio.get_running_loop().time()
+        for key, due in list(self._due.items()):
+            if (sooner := now + seconds()) < due:
+                self._at(key, sooner)
+
     def remove(self, key: str) -> None:
         self._due.pop(key, None)
         self._again.discard(key)

@@ -14,10 +14,12 @@ from mgmtnode.contracts.host import (
     EnableHost,
     Host,
     HostAdded,
+    HostCapacityChanged,
     HostChanged,
     HostConnected,
     HostDeleted,
     HostDisconnected,
+    HostStatus,
     MaintainHost,
     ReconnectHost,
     SettleDebt,
@@ -62,7 +64,7 @@ class HostService(Service):
 
     def __init__(self, node: NodeContext) -> None:
         super().__init__(node)
-        self.hosts = HostRepository(node.query)
+        self.hosts = HostRepository(node.query, self._account)
         self.known = KnownHosts(node.db, self.hosts)
         self.drivers = HostDrivers(node)
         self.reports = HostReports(node, self.drivers)
@@ -160,6 +162,13 @@ class HostService(Service):
             await self.drivers.disconnect(record)
         except ApiError as exc:
             log.warning("host %s: not told that it leaves: %s", record.host.uuid, exc)
+
+    def _account(self, tx: Tx, host: Host) -> None:
+        """Tells who keeps account of hosts. One that was never connected has nothing to account for."""
+        if host.status is HostStatus.CONNECTING and not host.memory:
+            return
+        for listener in self.node.extensions.all(HostCapacityChanged):
+            listener.capacity_known(tx, host)
 
     async def _changed(self, event: Event) -> None:
         self.known.forget(event.resource_uuid)

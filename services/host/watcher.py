@@ -83,6 +83,7 @@ class HostWatcher:
                 loop.call_soon_threadsafe(runner.poke)
 
         self._node.slots.on_change(moved)
+        self._node.config.on_change(PING_INTERVAL, lambda seconds: self.rounds.within(self._spread))
 
     async def stop(self) -> None:
         await self.rounds.stop()
@@ -106,7 +107,7 @@ class HostWatcher:
     def watch(self, uuid: str) -> None:
         """Pings the host from some time within the next interval on, if it is this node's."""
         if self._node.slots.mine(uuid):
-            self.rounds.add(uuid, self._node.rng.uniform(0.0, float(self._node.config.get(PING_INTERVAL))))
+            self.rounds.add(uuid, self._spread())
 
     def drop(self, uuid: str) -> None:
         self.rounds.remove(uuid)
@@ -203,6 +204,10 @@ class HostWatcher:
             return
         if await self._reports.tell(record, asked_at, report):
             watch.told, watch.told_at, watch.covered = digest, now, commands
+
+    def _spread(self) -> float:
+        """Some time within the interval: pings of many hosts are not sent at once."""
+        return self._node.rng.uniform(0.0, float(self._node.config.get(PING_INTERVAL)))
 
     def _interval(self) -> float:
         return self._node.config.get(PING_INTERVAL) * self._node.rng.uniform(1 - JITTER, 1 + JITTER)

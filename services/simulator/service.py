@@ -6,7 +6,6 @@ from pathlib import Path
 
 import msgspec
 
-from mgmtnode.agents.port import AgentEndpoint
 from mgmtnode.bus.message import NOTHING, Nothing
 from mgmtnode.config.core_properties import DATA_DIR
 from mgmtnode.contracts.host import HOST
@@ -22,6 +21,7 @@ from mgmtnode.contracts.simulator import (
 )
 from mgmtnode.jobs.job import Caller
 from mgmtnode.service import NodeContext, Service, handler
+from services.simulator.agent import SimulatedAgent
 from services.simulator.config import ANSWER_SECONDS, COMMAND_SECONDS, DELAY_MS, MIGRATION_MS
 from services.simulator.driver import Patience, SimulatorDriver
 from services.simulator.hosts import SCHEME, SimulatedHosts, endpoint
@@ -37,7 +37,7 @@ class SimulatorService(Service):
         super().__init__(node)
         self.driver = SimulatorDriver(node.agents, node.clock, self._patience)
         self._hosts: SimulatedHosts | None = None
-        node.agents.serve(SCHEME, self._find)
+        node.agents.serve(SCHEME, self.find)
 
     async def stop(self) -> None:
         if self._hosts is not None:
@@ -65,7 +65,8 @@ class SimulatorService(Service):
         faults = await self.node.agents.ask(endpoint(host.management_ip), question, body, timeout=timeout)
         return Faults(faults=msgspec.convert(faults, list[Fault]))
 
-    def _find(self, address: str) -> AgentEndpoint:
+    def find(self, address: str) -> SimulatedAgent:
+        """The agent at ``sim://…``: what the node's agents port talks to."""
         if self._hosts is None:
             path = Path(self.node.properties.get(DATA_DIR)) / FILE
             self._hosts = SimulatedHosts(path, self.node.rng, self.node.uuids, delay=self._delay)

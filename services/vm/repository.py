@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from mgmtnode.contracts.vm import VM, Vm, VmState
 from mgmtnode.contracts.vm_events import VmStateChanged
 from mgmtnode.db import resource
 from mgmtnode.db.session import Tx
 from mgmtnode.db.tables import claim
+from mgmtnode.db.tables import resource as core
 from mgmtnode.errors import NOT_FOUND
 from mgmtnode.query.engine import Query
 from services.vm.models import vm
-from services.vm.state import ON_HOST, check_transition
+from services.vm.state import check_transition
 
 
 class VmRow(msgspec.Struct, frozen=True):
@@ -34,7 +36,23 @@ class VmRow(msgspec.Struct, frozen=True):
     instance_offering_uuid: str | None
 
 
+class Placed(msgspec.Struct, frozen=True):
+    """Where a VM is recorded. ``busy``: a job works on it."""
+
+    state: VmState
+    host_uuid: str | None
+    updated_at: datetime
+    busy: bool
+
+
 ROW = tuple(vm.c[field] for field in VmRow.__struct_fields__)
+BUSY = select(claim.c.resource_uuid).where(claim.c.resource_uuid == vm.c.uuid).exists()
+CHUNK = 500
+
+# Written once: building a statement costs more than running it.
+SELECT = select(*ROW).where(vm.c.uuid == bindparam("which"))
+INSERT = insert(vm)
+UPDATE = update(vm).where(vm.c.uuid == bindparam("which"))
 
 
 class VmRepository:
@@ -47,23 +65,25 @@ class VmRepository:
 
     def get(self, tx: Tx, uuid: str) -> VmRow:
         """Raises core.not-found."""
-        row = tx.execute(select(*ROW).where(vm.c.uuid == uuid)).first()
+        row = tx.execute(SELECT, {"which": uuid}).first()
         if row is None:
             raise NOT_FOUND.error(f"there is no vm {uuid}", resource=uuid)
         return VmRow(row[0], VmState(row[1]), *row[2:])
 
-    def insert(self, tx: Tx, uuid: str, core: dict[str, str], values: dict[str, Any]) -> None:
-        """``core``: name, description and account of its resource row."""
-        resource.create(tx, VM, uuid, core["name"], account=core["account"], description=core["description"])
-        tx.execute(insert(vm).values(uuid=uuid, **values))
+    def insert(self, tx: Tx, uuid: str, named: dict[str, str], values: dict[str, Any]) -> None:
+        """``named``: name, description and account of its resource row."""
+        resource.create(
+            tx, VM, uuid, named["name"], account=named["account"], description=named["description"]
+        )
+        tx.execute(INSERT, {"uuid": uuid, **values})
 
     def change(self, tx: Tx, uuid: str, **values: Any) -> None:
-        tx.execute(update(vm).where(vm.c.uuid == uuid).values(values))
+        tx.execute(UPDATE, {"which": uuid, **values})
 
     def move(self, tx: Tx, row: VmRow, after: VmState, *, cause: str = "api", **values: Any) -> None:
         """Changes the state, and what goes with it, and records that. Raises vm.bad-state."""
         check_transition(row.state, after, row.uuid)
-        tx.execute(update(vm).where(vm.c.uuid == row.uuid).values(state=after, **values))
+        tx.execute(UPDATE, {"which": row.uuid, "state": after, **values})
         host = values.get("host_uuid", row.host_uuid)
         tx.record(
             VmStateChanged(resource_uuid=row.uuid, before=row.state, after=after, host_uuid=host, cause=cause)
@@ -79,16 +99,21 @@ class VmRepository:
 
     def at_rest_on(self, tx: Tx, host_uuid: str) -> list[VmRow]:
         """The VMs of a host that no job works on."""
-        busy = select(claim.c.resource_uuid).where(claim.c.resource_uuid == vm.c.uuid).exists()
-        where = (vm.c.host_uuid == host_uuid) & vm.c.state.in_(ON_HOST) & ~busy
-        rows = tx.execute(select(*ROW).where(where))
+        rows = tx.execute(select(*ROW).where(vm.c.host_uuid == host_uuid, ~BUSY).order_by(vm.c.uuid))
         return [VmRow(row[0], VmState(row[1]), *row[2:]) for row in rows]
 
-    def placed(self, tx: Tx, uuids: list[str]) -> dict[str, tuple[VmState, str | None]]:
-        """(state, host) of those of the VMs that exist."""
-        rows = tx.execute(select(vm.c.uuid, vm.c.state, vm.c.host_uuid).where(vm.c.uuid.in_(uuids)))
-        return {str(r[0]): (VmState(r[1]), r[2]) for r in rows}
+    def placed(self, tx: Tx, uuids: Sequence[str]) -> dict[str, Placed]:
+        """Where those of the VMs are that exist."""
+        found: dict[str, Placed] = {}
+        columns = (vm.c.uuid, vm.c.state, vm.c.host_uuid, core.c.updated_at, BUSY)
+        statement = select(*columns).join(core, core.c.uuid == vm.c.uuid)
+        for start in range(0, len(uuids), CHUNK):
+            for r in tx.execute(statement.where(vm.c.uuid.in_(uuids[start : start + CHUNK]))):
+                found[str(r[0])] = Placed(VmState(r[1]), r[2], r[3], bool(r[4]))
+        return found
 
-    def destroyed_before(self, tx: Tx, moment: datetime, limit: int) -> list[str]:
-        where = (vm.c.state == VmState.DESTROYED) & (vm.c.destroyed_at < moment)
-        return [str(r[0]) for r in tx.execute(select(vm.c.uuid).where(where).limit(limit))]
+    def destroyed_before(self, tx: Tx, moment: datetime, *, after: str, limit: int) -> list[str]:
+        """The destroyed ones, by uuid, above ``after``."""
+        where = (vm.c.state == VmState.DESTROYED) & (vm.c.destroyed_at < moment) & (vm.c.uuid > after)
+        rows = tx.execute(select(vm.c.uuid).where(where).order_by(vm.c.uuid).limit(limit))
+        return [str(r[0]) for r in rows]

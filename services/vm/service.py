@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from mgmtnode.bus.message import Nothing
+from mgmtnode.contracts.allocator import FindHosts
 from mgmtnode.contracts.host import HOST
+from mgmtnode.contracts.nic import ListNics
 from mgmtnode.contracts.offering import INSTANCE_OFFERING, InstanceOffering
 from mgmtnode.contracts.vm import (
     VM,
@@ -28,12 +30,12 @@ from mgmtnode.contracts.vm import (
     VmState,
 )
 from mgmtnode.contracts.vm_events import VM_NO_SIZE, VM_OFFERING_DISABLED, VmChanged
-from mgmtnode.contracts.vm_sync import ObserveVm
+from mgmtnode.contracts.vm_sync import DestroyStranger, MoveOff, ObserveVm
 from mgmtnode.db import resource
 from mgmtnode.db.session import Tx
 from mgmtnode.errors import DENIED
 from mgmtnode.jobs.job import Caller, WorkToken
-from mgmtnode.schema import Data, changes
+from mgmtnode.schema import changes
 from mgmtnode.service import NodeContext, Service, handler, job, validate
 from services.vm import sync
 from services.vm.config import EXPUNGE_INTERVAL
@@ -42,7 +44,7 @@ from services.vm.flows.change import ATTACH_NIC, CHANGE_OFFERING, DETACH_NIC, At
 from services.vm.flows.create import CREATE_VM, CreateContext, forget
 from services.vm.flows.destroy import DESTROY_VM, DestroyContext
 from services.vm.flows.host_command import VmContext
-from services.vm.flows.migrate import MIGRATE_VM, MigrateContext
+from services.vm.flows.migrate import MIGRATE_VM, MOVE_OFF, MigrateContext, request
 from services.vm.flows.power import (
     PAUSE_VM,
     REBOOT_VM,
@@ -52,14 +54,11 @@ from services.vm.flows.power import (
     StartContext,
     StopContext,
 )
+from services.vm.flows.stranger import DESTROY_STRANGER
 from services.vm.repository import VmRepository
-from services.vm.state import STEADY, check_allowed
-
-
-class Size(Data, frozen=True, kw_only=True):
-    cpu: int
-    memory: int
-    allocator_strategy: str = ""
+from services.vm.size import Size
+from services.vm.state import ALLOWED, STEADY, check_allowed
+from services.vm.tags import STATIC_IP, check_static_ips
 
 
 class VmService(Service):
@@ -79,6 +78,7 @@ class VmService(Service):
     def check_create(self, tx: Tx, msg: CreateVm, caller: Caller) -> None:
         self.size_of(tx, msg.instance_offering_uuid, msg.cpu, msg.memory)
         self.node.tags.check("vm", msg.system_tags, caller.admin)
+        check_static_ips(self.node.tags.ephemeral(STATIC_IP, msg.system_tags), msg.l3_network_uuids)
 
     @validate
     def check_resize(self, tx: Tx, msg: ChangeVmOffering, caller: Caller) -> None:
@@ -91,9 +91,12 @@ class VmService(Service):
 
     @validate
     def check_stop(self, tx: Tx, msg: StopVm, caller: Caller) -> None:
-        if msg.settle and not caller.admin:
-            raise DENIED.error("only an operator can say that a host is gone for good", resource=msg.uuid)
+        _check_settle(msg, caller)
         self._check(tx, msg.uuid, "stop")
+
+    @validate
+    def check_destroy(self, tx: Tx, msg: DestroyVm, caller: Caller) -> None:
+        _check_settle(msg, caller)
 
     @validate
     def check_reboot(self, tx: Tx, msg: RebootVm, caller: Caller) -> None:
@@ -160,7 +163,7 @@ class VmService(Service):
 
     @job(DESTROY_VM)
     def destroy(self, msg: DestroyVm, work: WorkToken) -> DestroyContext:
-        return DestroyContext(uuid=msg.uuid, for_good=msg.force)
+        return DestroyContext(uuid=msg.uuid, for_good=msg.force, settle=msg.settle)
 
     @job(CHANGE_OFFERING)
     def change_offering(self, msg: ChangeVmOffering, work: WorkToken) -> ResizeContext:
@@ -199,18 +202,27 @@ class VmService(Service):
     def observe(self, tx: Tx, msg: ObserveVm) -> Nothing:
         return sync.observe(self, tx, msg)
 
+    @job(MOVE_OFF)
+    def move_off(self, msg: MoveOff, work: WorkToken) -> MigrateContext:
+        return MigrateContext(uuid=msg.uuid, only_from=msg.host_uuid)
+
+    @job(DESTROY_STRANGER)
+    def destroy_stranger(self, msg: DestroyStranger, work: WorkToken) -> VmContext:
+        return VmContext(uuid=msg.vm_uuid, host_uuid=msg.host_uuid)
+
     @handler()
     async def migration_candidates(self, msg: GetMigrationCandidates, caller: Caller) -> CandidateHosts:
         def look(tx: Tx) -> CandidateHosts:
-            vm = self.node.query.get(tx, VM, msg.uuid, caller=caller)
-            conditions = [
-                "state=Enabled",
-                "status=Connected",
-                f"cluster_uuid={vm.cluster_uuid}",
-                f"uuid!={vm.host_uuid}",
-            ]
-            found = self.node.query.find(tx, HOST, *conditions, limit=1000) if vm.host_uuid else []
-            return CandidateHosts(items=[CandidateHost(uuid=h.uuid, name=h.name) for h in found])
+            vm: Vm = self.node.query.get(tx, VM, msg.uuid, caller=caller)
+            if vm.state not in ALLOWED["migrate"]:
+                return CandidateHosts(items=[])
+            found = tx.call(FindHosts(request=request(vm)))
+            names = {
+                h.uuid: h.name for h in self.node.query.find(tx, HOST, f"cluster_uuid={vm.cluster_uuid}")
+            }
+            return CandidateHosts(
+                items=[CandidateHost(uuid=c.host_uuid, name=names[c.host_uuid]) for c in found]
+            )
 
         return await self.node.db.read(look)
 
@@ -233,7 +245,7 @@ class VmService(Service):
 
     def next_device(self, tx: Tx, uuid: str) -> int:
         """The lowest device index no NIC of the VM has."""
-        used = {nic.device_index for nic in tx.call(sync.nics_of(uuid)).nics}
+        used = {nic.device_index for nic in tx.call(ListNics(vm_uuid=uuid)).nics}
         return next(index for index in range(len(used) + 1) if index not in used)
 
     def _check(self, tx: Tx, uuid: str, operation: str) -> None:
@@ -241,3 +253,8 @@ class VmService(Service):
         state = self.vms.get(tx, uuid).state
         if state in STEADY:
             check_allowed(operation, state, uuid)
+
+
+def _check_settle(msg: StopVm | DestroyVm, caller: Caller) -> None:
+    if msg.settle and not caller.admin:
+        raise DENIED.error("only an operator can say that a host is gone for good", resource=msg.uuid)

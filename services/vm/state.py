@@ -45,11 +45,10 @@ TRANSITIONAL = frozenset(
     }
 )  # fmt: skip
 STEADY = frozenset(S) - TRANSITIONAL
-ON_HOST = frozenset({S.RUNNING, S.PAUSED, S.CRASHED, S.UNKNOWN})
 
 ALLOWED: dict[str, frozenset[S]] = {
-    "start": frozenset({S.CREATED, S.STOPPED, S.RUNNING}),
-    "stop": frozenset({S.CREATED, S.RUNNING, S.PAUSED, S.CRASHED, S.UNKNOWN, S.STOPPED}),
+    "start": frozenset({S.STOPPED, S.RUNNING}),
+    "stop": frozenset({S.RUNNING, S.PAUSED, S.CRASHED, S.UNKNOWN, S.STOPPED}),
     "reboot": frozenset({S.RUNNING, S.CRASHED}),
     "pause": frozenset({S.RUNNING, S.PAUSED}),
     "resume": frozenset({S.PAUSED, S.RUNNING}),
@@ -57,10 +56,9 @@ ALLOWED: dict[str, frozenset[S]] = {
     "destroy": STEADY,
     "recover": frozenset({S.DESTROYED}),
     "expunge": frozenset({S.DESTROYED}),
-    "update": STEADY,
-    "change-offering": frozenset({S.CREATED, S.STOPPED, S.RUNNING}),
-    "attach-nic": frozenset({S.CREATED, S.STOPPED, S.RUNNING, S.PAUSED}),
-    "detach-nic": frozenset({S.CREATED, S.STOPPED, S.RUNNING, S.PAUSED}),
+    "change-offering": frozenset({S.STOPPED, S.RUNNING}),
+    "attach-nic": frozenset({S.STOPPED, S.RUNNING, S.PAUSED}),
+    "detach-nic": frozenset({S.STOPPED, S.RUNNING, S.PAUSED}),
 }
 
 

@@ -1,29 +1,22 @@
-"""State sync: what hosts report, compared with what is recorded, and taken over where nothing is being done."""
+"""State sync: taking over what a host reports of a VM, where nothing is being done to it."""
 
 from __future__ import annotations
 
-import logging
-from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING
 
 from mgmtnode.bus.message import NOTHING, Nothing
-from mgmtnode.contracts.allocator import ReturnHost
-from mgmtnode.contracts.host import Host, ReportedVm
+from mgmtnode.contracts.allocator import ReserveOnHost, ReturnHost
+from mgmtnode.contracts.host import CLEANUP_DEBT, HOST, Host
 from mgmtnode.contracts.hypervisor import VmPower
-from mgmtnode.contracts.nic import ListNics
 from mgmtnode.contracts.vm import VmState
-from mgmtnode.contracts.vm_events import StrangerVmFound
 from mgmtnode.contracts.vm_sync import ObserveVm
 from mgmtnode.db.session import Tx
-from mgmtnode.jobs.job import SYSTEM
+from mgmtnode.jobs import ledger
 from services.vm.repository import VmRow
-from services.vm.state import TRANSITIONAL, TRANSITIONS
+from services.vm.state import TRANSITIONS
 
 if TYPE_CHECKING:
     from services.vm.service import VmService
-
-log = logging.getLogger(__name__)
 
 STATE_OF = {
     VmPower.RUNNING: VmState.RUNNING,
@@ -33,70 +26,68 @@ STATE_OF = {
     "Unknown": VmState.UNKNOWN,
     None: VmState.STOPPED,
 }
-
-
-def nics_of(vm_uuid: str) -> ListNics:
-    return ListNics(vm_uuid=vm_uuid)
+ALIVE = (VmState.RUNNING, VmState.PAUSED)
+HOMELESS = (VmState.STOPPED, VmState.UNKNOWN)
 
 
 def observe(service: VmService, tx: Tx, msg: ObserveVm) -> Nothing:
-    """Takes over an observation, unless the VM has changed since it was made."""
+    """Takes over an observation, unless the VM has changed since it was made. Runs in turn with the jobs of the VM, so
+    a transitional state is what a job left that was given up."""
     vm = service.vms.inventory(tx, msg.uuid)
     after = STATE_OF.get(msg.power)
-    stale = vm.host_uuid != msg.host_uuid or vm.updated_at > msg.asked_at or vm.state in TRANSITIONAL
-    if stale or after is None or after == vm.state or after not in TRANSITIONS[vm.state]:
+    if after is None or vm.updated_at > msg.asked_at:
         return NOTHING
     row = service.vms.get(tx, msg.uuid)
-    if after == VmState.STOPPED:
-        service.vms.move(tx, row, after, cause="sync", host_uuid=None, last_host_uuid=row.host_uuid)
-        tx.call(ReturnHost(vm_uuid=msg.uuid))
-    else:
-        service.vms.move(tx, row, after, cause="sync")
+    if row.host_uuid == msg.host_uuid:
+        _at_home(service, tx, row, after)
+    elif after in ALIVE and row.state in HOMELESS and may_live(service, tx, row, msg.host_uuid):
+        _found(service, tx, row, service.node.query.get(tx, HOST, msg.host_uuid), after)
     return NOTHING
 
 
-class HostReports:
-    """Implements HostVmsReported: finds what differs and has it taken over by one job a VM."""
-
-    def __init__(self, service: VmService) -> None:
-        self._service = service
-        self._strangers: set[tuple[str, str]] = set()
-
-    async def vms_reported(self, host: Host, asked_at: datetime, vms: list[ReportedVm]) -> None:
-        reported = {vm.uuid: vm.power for vm in vms if vm.power != VmPower.INCOMING}
-        recorded = await self._service.node.db.read(lambda tx: self._service.vms.at_rest_on(tx, host.uuid))
-        for row in recorded:
-            power = reported.get(row.uuid)
-            if STATE_OF.get(power) not in (row.state, None):
-                await self._observe(row, host.uuid, asked_at, power)
-        known = {row.uuid for row in recorded}
-        await self._look_at_strangers(host, [uuid for uuid in reported if uuid not in known])
-
-    async def vms_unknown(self, host: Host) -> None:
-        node = self._service.node
-        recorded = await node.db.read(lambda tx: self._service.vms.at_rest_on(tx, host.uuid))
-        for row in recorded:
-            if row.state != VmState.UNKNOWN:
-                await self._observe(row, host.uuid, node.clock.now(), "Unknown")
-
-    async def _observe(self, row: VmRow, host_uuid: str, asked_at: datetime, power: str | None) -> None:
-        message = ObserveVm(uuid=row.uuid, host_uuid=host_uuid, asked_at=asked_at, power=power)
-        await self._service.node.jobs.accept(message, SYSTEM)
-
-    async def _look_at_strangers(self, host: Host, uuids: list[str]) -> None:
-        """Reports, once, each VM that runs here and is not recorded anywhere."""
-        fresh = [uuid for uuid in uuids if (host.uuid, uuid) not in self._strangers]
-        if not fresh:
-            return
-        placed = await self._service.node.db.read(lambda tx: self._service.vms.placed(tx, fresh))
-        for uuid in fresh:
-            if uuid in placed:
-                continue  # being worked on, or on its way here
-            self._strangers.add((host.uuid, uuid))
-            log.warning("host %s runs the VM %s, which nobody knows", host.name, uuid)
-            event = StrangerVmFound(resource_uuid=host.uuid, vm_uuid=uuid, power="Running")
-            await self._service.node.db.write(partial(_record, event))
+def may_live(service: VmService, tx: Tx, row: VmRow, host_uuid: str) -> bool:
+    """Whether a VM that runs on a host, unrecorded, is to stay there, and not what a failed undo left."""
+    if row.state == VmState.UNKNOWN:
+        return True
+    debt = (f"host_uuid={host_uuid}", f"resource_uuid={row.uuid}")
+    return not service.node.query.find(tx, CLEANUP_DEBT, *debt)
 
 
-def _record(event: StrangerVmFound, tx: Tx) -> None:
-    tx.record(event)
+def _at_home(service: VmService, tx: Tx, row: VmRow, after: VmState) -> None:
+    if after == row.state or after not in TRANSITIONS[row.state]:
+        return
+    if after != VmState.STOPPED:
+        service.vms.move(tx, row, after, cause="sync")
+        return
+    elsewhere = _held_hosts(tx, row.uuid) - {row.host_uuid}
+    if (
+        row.state == VmState.UNKNOWN and elsewhere
+    ):  # a migration that nobody saw end: then it is there, if anywhere
+        service.vms.move(tx, row, row.state, cause="sync", host_uuid=min(elsewhere))
+        return
+    service.vms.move(tx, row, after, cause="sync", host_uuid=None, last_host_uuid=row.host_uuid)
+    tx.call(ReturnHost(vm_uuid=row.uuid))
+
+
+def _found(service: VmService, tx: Tx, row: VmRow, host: Host, after: VmState) -> None:
+    """The VM runs on a host where nobody put it, or where it was moved to by a migration nobody saw end."""
+    if host.uuid not in _held_hosts(tx, row.uuid):
+        cpu, memory = row.cpu, row.memory
+        tx.call(ReserveOnHost(vm_uuid=row.uuid, host_uuid=host.uuid, cpu=cpu, memory=memory, force=True))
+    if row.host_uuid:
+        tx.call(ReturnHost(vm_uuid=row.uuid, host_uuid=row.host_uuid))
+    service.vms.move(
+        tx,
+        row,
+        after,
+        cause="sync",
+        host_uuid=host.uuid,
+        last_host_uuid=row.host_uuid or row.last_host_uuid,
+        cluster_uuid=host.cluster_uuid,
+        zone_uuid=host.zone_uuid,
+        hypervisor=host.hypervisor,
+    )
+
+
+def _held_hosts(tx: Tx, vm_uuid: str) -> set[str]:
+    return {pool for pool, kind in ledger.held(tx, vm_uuid) if kind == "memory"}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+from mgmtnode.contracts.vm_events import VM_BAD_STATIC_IP
 from mgmtnode.schema import UUID_PATTERN, IpAddress
 from mgmtnode.tags.system_tag import SystemTag
 
@@ -23,6 +25,17 @@ def _hostname(tokens: dict[str, str]) -> str | None:
         if HOSTNAME.fullmatch(tokens["name"])
         else "a host name has letters, digits and inner hyphens, at most 63"
     )
+
+
+def check_static_ips(wanted: Sequence[dict[str, str]], networks: Sequence[str]) -> None:
+    """Raises vm.bad-static-ip for a network the VM does not get, gets twice, or gets two addresses of."""
+    for network in (tokens["l3"] for tokens in wanted):
+        addresses = [tokens["ip"] for tokens in wanted if tokens["l3"] == network]
+        if networks.count(network) != 1 or len(addresses) != 1:
+            raise VM_BAD_STATIC_IP.error(
+                f"{len(addresses)} addresses are given for {networks.count(network)} NICs in network {network}",
+                resource=network,
+            )
 
 
 STATIC_IP = SystemTag(

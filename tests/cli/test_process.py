@@ -60,11 +60,13 @@ def test_a_development_node_serves_writes_its_token_and_stops_when_told(tmp_path
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     arguments = command("dev", "--port", str(port), "--data-dir", str(tmp_path), "--hosts", "2")
-    node = subprocess.Popen(arguments, env=environment(), stderr=subprocess.PIPE, text=True)
+    node = subprocess.Popen(
+        arguments, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     try:
         assert node.stderr is not None
-        lines = until(node, "mnctl --url")
-        assert any(f"http://127.0.0.1:{port}/v1" in line for line in lines)
+        lines = until(node, "vm launch")
+        assert any(f"http://127.0.0.1:{port}/docs" in line for line in lines)
         token = (tmp_path / "admin-token").read_text().strip()
         assert (tmp_path / "admin-token").stat().st_mode & 0o777 == 0o600
         request = urllib.request.Request(

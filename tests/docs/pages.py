@@ -1,8 +1,8 @@
 """Pages of the documentation: their blocks and links, and a shell session that runs a page as a reader would.
 
-A page that starts no node finds a development node running. A block ```` ```sh ```` is run; ```` ```sh skip ```` is
-not. A block ```` ```output ```` after it is what it prints on stdout: ``…`` stands for any text, on a line of its own
-for any number of lines, and blanks for any number of blanks.
+A block ```` ```sh ```` is run; ```` ```sh skip ```` is not. A page that starts no node finds a development node
+running. A block ```` ```output ```` after one that is run shows what it prints on stdout: ``…`` stands for any text,
+on a line of its own for any number of lines, and blanks for any number of blanks.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Checkout:
 
     def __init__(self, directory: Path, port: int, replace: dict[str, str]) -> None:
         self.directory, self.port = directory, port
-        self._replace = {"127.0.0.1:8080": f"127.0.0.1:{port}", **replace}
+        self._replace = {"127.0.0.1:8080": f"127.0.0.1:{port}", "port = 8080": f"port = {port}", **replace}
         python = f"exec {sys.executable} -m"
         self._script("scripts/run", f"{python} mgmtnode.cli dev --port {port}")
         self._script(".venv/bin/mgmtnode", f"{python} mgmtnode.cli")
@@ -94,9 +94,10 @@ class Checkout:
     def run(self, page: Path) -> list[str]:
         """Runs the page's blocks in one shell and returns what each printed. Fails naming the block's line."""
         todo = [block for block, _ in steps(page)]
-        begin = "" if any(re.search(r"scripts/run|mgmtnode run", b.text) for b in todo) else START
+        starts_one = "scripts/run" in todo[0].text or any("mgmtnode run" in block.text for block in todo)
+        begin = "" if starts_one else START
         script = "\n".join(
-            ["set -eu -o pipefail", begin, *(f"{self._here(b.text)}\nprintf '{MARK}'" for b in todo)]
+            ["set -eu -o pipefail", begin, *(f"{self.here(b.text)}\nprintf '{MARK}'" for b in todo)]
         )
         code, out, err = self._shell(script)
         printed = out.split(MARK)
@@ -140,7 +141,8 @@ class Checkout:
             "NO_COLOR": "1",
         }
 
-    def _here(self, text: str) -> str:
+    def here(self, text: str) -> str:
+        """The page's text with this checkout's port and database in it."""
         for written, real in self._replace.items():
             text = text.replace(written, real)
         return text

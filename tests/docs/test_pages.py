@@ -34,10 +34,15 @@ def test_what_a_page_tells_to_type_works_and_prints_what_it_shows(
     replace = {}
     if DOCUMENTED_DATABASE in page.read_text():
         replace[DOCUMENTED_DATABASE] = str(request.getfixturevalue("postgres_url"))
-    printed = Checkout(tmp_path, free_port(), replace).run(page)
-    for (block, expected), said in zip(steps(page), printed, strict=True):
-        if expected is not None and not fits(expected, said):
-            pytest.fail(f"{name(page)}:{block.line}: expected\n{expected}\nbut it printed\n{said}")
+    checkout = Checkout(tmp_path, free_port(), replace)
+    printed = checkout.run(page)
+    wrong = [
+        f"{name(page)}:{block.line}: expected\n{expected}\nbut it printed\n{said}"
+        for (block, expected), said in zip(steps(page), printed, strict=True)
+        if expected is not None and not fits(checkout.here(expected), said)
+    ]
+    if wrong:
+        pytest.fail("\n\n".join(wrong), pytrace=False)
 
 
 @pytest.mark.parametrize("page", pages(), ids=name)
@@ -95,3 +100,15 @@ def test_blocks_say_whether_they_are_run() -> None:
         Block("output", "1\n", 7),
         Block("sh skip", "two\n", 10),
     ]
+
+
+def test_the_tutorial_shows_the_example_as_it_is() -> None:
+    example = ROOT / "docs" / "examples" / "greeting"
+    code = "\n".join(file.read_text() for file in [example / "pyproject.toml", *example.rglob("*.py")])
+    shown = [
+        b
+        for b in blocks((ROOT / "docs/tutorial/write-a-service.md").read_text())
+        if b.info in ("python", "toml")
+    ]
+    assert [block.text for block in shown if block.text not in code] == []
+    assert len(shown) > 3

@@ -8,7 +8,6 @@ from mgmtnode.contracts.host import (
     HOST_ADDRESS_TAKEN,
     HOST_NOT_CONNECTED,
     Host,
-    HostCapacityChanged,
     HostConnected,
     HostDisconnected,
     HostStatus,
@@ -79,8 +78,6 @@ def keep_facts(service: HostService, tx: Tx, uuid: str, facts: HostFacts) -> Hos
         identity=facts.identity,
         last_seen_at=tx.now,
     )
-    for listener in service.node.extensions.all(HostCapacityChanged):
-        listener.capacity_known(tx, host)
     tx.record(HostConnected(resource_uuid=uuid))
     service.forget(tx, uuid)
     return host

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mgmtnode.bus.message import NOTHING, Nothing
 from mgmtnode.contracts.hypervisor import PerformOnHost, VmAction, VmCommand, VmSpec
 from mgmtnode.db.session import Tx
+from mgmtnode.errors import CONFLICT
 from mgmtnode.workflow.flow import Flow, FlowContext, Step, TxStep
 from mgmtnode.workflow.handle import JobHandle
 
@@ -27,6 +28,8 @@ class SettleContext(FlowContext):
 
 
 def look(service: HostService, tx: Tx, context: SettleContext) -> None:
+    if service.debts.lost(tx, context.resource_uuid):
+        raise CONFLICT.error("nobody knows yet where the VM is", resource=context.resource_uuid)
     context.owed = service.debts.owed(tx, context.host_uuid, context.resource_uuid)
     context.lives_there = service.debts.lives_there(tx, context.host_uuid, context.resource_uuid)
 

@@ -117,7 +117,13 @@ class QuotaHandlers(Parts):
     def _take(self, tx: Tx, msg: ReserveQuota, name: str, amount: int) -> bool:
         uuid = self.node.uuids.draw()
         return ledger.reserve(
-            tx, msg.account_uuid, kind_of(name), amount, holder=msg.resource_uuid, uuid=uuid
+            tx,
+            msg.account_uuid,
+            kind_of(name),
+            amount,
+            holder=msg.resource_uuid,
+            uuid=uuid,
+            force=msg.force,
         )
 
     def _definition(self, name: str) -> QuotaDefinition:

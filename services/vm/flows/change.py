@@ -16,7 +16,7 @@ from mgmtnode.db.resource import owner_of
 from mgmtnode.db.session import Tx
 from mgmtnode.workflow.flow import Flow, Step, TxStep
 from mgmtnode.workflow.handle import JobHandle
-from services.vm.flows.host_command import VmContext, command, hosts, load, on_host, result, seal, spec_of
+from services.vm.flows.host_command import VmContext, command, hosts, load, on_host, result, seal
 from services.vm.state import check_allowed
 
 if TYPE_CHECKING:
@@ -26,21 +26,20 @@ MAX_NICS = 8
 
 
 class ResizeContext(VmContext, kw_only=True):
+    """Sizes are (cpu, memory)."""
+
     msg: ChangeVmOffering
     old: tuple[int, int] = (0, 0)
     new: tuple[int, int] = (0, 0)
 
 
-def hold(tx: Tx, context: VmContext, size: tuple[int, int], *, force: bool = False) -> None:
-    """Makes the VM hold exactly this much of its host, and of its account's quota."""
+def take(tx: Tx, context: VmContext, size: tuple[int, int], *, force: bool = False) -> None:
+    """Reserves this much more for the VM. Raises quota.exceeded, allocator.no-host."""
     cpu, memory = size
-    amounts = {"vm.cpu": cpu, "vm.memory": memory}
-    tx.call(ReleaseQuota(resource_uuid=context.uuid, names=list(amounts)))
-    tx.call(
-        ReserveQuota(account_uuid=owner_of(tx, context.uuid), resource_uuid=context.uuid, amounts=amounts)
-    )
+    amounts = {name: n for name, n in (("vm.cpu", cpu), ("vm.memory", memory)) if n}
+    account = owner_of(tx, context.uuid)
+    tx.call(ReserveQuota(account_uuid=account, resource_uuid=context.uuid, amounts=amounts, force=force))
     if context.host_uuid:
-        tx.call(ReturnHost(vm_uuid=context.uuid))
         tx.call(
             ReserveOnHost(
                 vm_uuid=context.uuid, host_uuid=context.host_uuid, cpu=cpu, memory=memory, force=force
@@ -48,18 +47,34 @@ def hold(tx: Tx, context: VmContext, size: tuple[int, int], *, force: bool = Fal
         )
 
 
+def hold(tx: Tx, context: VmContext, size: tuple[int, int]) -> None:
+    """Makes the VM hold exactly this much. It held that before, or more: never refused."""
+    tx.call(ReleaseQuota(resource_uuid=context.uuid, names=["vm.cpu", "vm.memory"]))
+    tx.call(ReturnHost(vm_uuid=context.uuid))
+    take(tx, context, size, force=True)
+
+
 def grow(service: VmService, tx: Tx, context: ResizeContext) -> None:
+    """Reserves what the new size has more than the old one; what it has less is given back at the end."""
     vm = load(service, tx, context)
     check_allowed("change-offering", vm.state, vm.uuid)
     size = service.size_of(tx, context.msg.instance_offering_uuid, context.msg.cpu, context.msg.memory)
     context.old, context.new = (vm.cpu, vm.memory), (size.cpu, size.memory)
-    hold(tx, context, context.new)
+    take(tx, context, (max(0, size.cpu - vm.cpu), max(0, size.memory - vm.memory)))
     assert context.spec is not None
     context.spec = msgspec.structs.replace(context.spec, cpu=size.cpu, memory=size.memory)
 
 
-def shrink_back(service: VmService, tx: Tx, context: ResizeContext) -> None:
-    hold(tx, context, context.old, force=True)
+def keep(service: VmService, tx: Tx, context: ResizeContext) -> None:
+    """The old size again; where nobody knows which one the VM has, the larger."""
+    if not context.uncertain:
+        hold(tx, context, context.old)
+        return
+    (old_cpu, old_memory), (new_cpu, new_memory) = context.old, context.new
+    larger = (max(old_cpu, new_cpu), max(old_memory, new_memory))
+    hold(tx, context, larger)
+    if larger != context.old:
+        record(service, tx, context, larger)
 
 
 async def resize(service: VmService, job: JobHandle, context: ResizeContext) -> None:
@@ -70,22 +85,29 @@ async def resize_back(service: VmService, job: JobHandle, context: ResizeContext
     assert context.spec is not None
     cpu, memory = context.old
     context.spec = msgspec.structs.replace(context.spec, cpu=cpu, memory=memory)
+    context.uncertain = True
     await command(service, context, VmAction.RESIZE)
+    context.uncertain = False
 
 
-def record_size(service: VmService, tx: Tx, context: ResizeContext) -> None:
-    cpu, memory = context.new
-    offering = context.msg.instance_offering_uuid
+def settle(service: VmService, tx: Tx, context: ResizeContext) -> None:
+    hold(tx, context, context.new)
+    record(service, tx, context, context.new)
+
+
+def record(service: VmService, tx: Tx, context: ResizeContext, size: tuple[int, int]) -> None:
+    cpu, memory = size
+    offering = context.msg.instance_offering_uuid if size == context.new else None
     service.vms.change(tx, context.uuid, cpu=cpu, memory=memory, instance_offering_uuid=offering)
     tx.record(VmChanged(resource_uuid=context.uuid, fields=["cpu", "memory", "instance_offering_uuid"]))
 
 
-CHANGE_OFFERING = Flow(
+CHANGE_OFFERING: Flow[VmService, ResizeContext, Vm] = Flow(
     "vm.change-offering",
     (
-        TxStep("reserve", run=grow, undo=shrink_back),
-        Step("resize on the host", run=resize, undo=resize_back, when=on_host),
-        TxStep("record", run=record_size),
+        TxStep("reserve", run=grow, undo=keep),
+        Step("resize on the host", run=resize, undo=resize_back, when=on_host, owes=False),
+        TxStep("record", run=settle),
     ),
     result=result,
     hosts=hosts,
@@ -119,6 +141,10 @@ def add_nic(service: VmService, tx: Tx, context: AttachContext) -> None:
 
 
 def drop_nic(service: VmService, tx: Tx, context: AttachContext) -> None:
+    """Where nobody knows whether the guest has the NIC, it stays, with its address: detaching it can be tried again."""
+    if context.uncertain:
+        record_nics(service, tx, context)
+        return
     tx.call(RemoveNic(vm_uuid=context.uuid, nic_uuid=context.nic_uuid))
 
 
@@ -127,7 +153,9 @@ async def plug(service: VmService, job: JobHandle, context: VmContext) -> None:
 
 
 async def unplug(service: VmService, job: JobHandle, context: VmContext) -> None:
+    context.uncertain = True
     await command(service, context, VmAction.DETACH_NIC)
+    context.uncertain = False
 
 
 def record_nics(service: VmService, tx: Tx, context: VmContext) -> None:
@@ -138,7 +166,7 @@ ATTACH_NIC: Flow[VmService, AttachContext, Vm] = Flow(
     "vm.attach-nic",
     (
         TxStep("take an address", run=add_nic, undo=drop_nic),
-        Step("attach on the host", run=plug, undo=unplug, when=on_host),
+        Step("attach on the host", run=plug, undo=unplug, when=on_host, owes=False),
         TxStep("record", run=record_nics),
     ),
     result=result,
@@ -148,12 +176,10 @@ ATTACH_NIC: Flow[VmService, AttachContext, Vm] = Flow(
 
 
 def check_nic(service: VmService, tx: Tx, context: VmContext) -> None:
-    nic = context.nic_uuid
     vm = load(service, tx, context)
     check_allowed("detach-nic", vm.state, vm.uuid)
-    if nic not in [n.uuid for n in vm.nics]:
-        raise VM_NO_SUCH_NIC.error(f"the VM has no NIC {nic}", resource=vm.uuid)
-    context.spec = spec_of(vm)
+    if context.nic_uuid not in [nic.uuid for nic in vm.nics]:
+        raise VM_NO_SUCH_NIC.error(f"the VM has no NIC {context.nic_uuid}", resource=vm.uuid)
 
 
 def release_nic(service: VmService, tx: Tx, context: VmContext) -> None:
@@ -165,7 +191,7 @@ DETACH_NIC: Flow[VmService, VmContext, Vm] = Flow(
     "vm.detach-nic",
     (
         TxStep("check", run=check_nic),
-        Step("detach on the host", run=unplug, undo=plug, when=on_host),
+        Step("detach on the host", run=unplug, undo=plug, when=on_host, owes=False),
         TxStep("give the address back", run=release_nic),
     ),
     result=result,

@@ -13,7 +13,8 @@ from mgmtnode.contracts.vm_events import VmCreated, VmExpunged
 from mgmtnode.db.session import Tx
 from mgmtnode.workflow.flow import Flow, Step, TxStep
 from mgmtnode.workflow.handle import JobHandle
-from services.vm.flows.host_command import VmContext, command, hosts, load, on_host, result, seal
+from services.vm.flows.host_command import VmContext, command, hosts, load, on_host, placement, result, seal
+from services.vm.size import Size
 from services.vm.tags import STATIC_IP
 
 if TYPE_CHECKING:
@@ -32,41 +33,39 @@ def reserve(service: VmService, tx: Tx, context: CreateContext) -> None:
     size = service.size_of(tx, msg.instance_offering_uuid, msg.cpu, msg.memory)
     amounts = {"vm.num": 1, "vm.cpu": size.cpu, "vm.memory": size.memory}
     tx.call(ReserveQuota(account_uuid=work.account_uuid, resource_uuid=context.uuid, amounts=amounts))
-    place = {
-        "zone_uuid": msg.zone_uuid,
-        "cluster_uuid": msg.cluster_uuid,
-        "host_uuid": None,
-        "hypervisor": "",
-    }
-    if msg.start:
-        found = tx.call(
-            ReserveHost(
-                vm_uuid=context.uuid,
-                cpu=size.cpu,
-                memory=size.memory,
-                zone_uuid=msg.zone_uuid,
-                cluster_uuid=msg.cluster_uuid,
-                host_uuid=msg.host_uuid,
-                l3_network_uuids=msg.l3_network_uuids,
-                strategy=size.allocator_strategy,
-                system_tags=msg.system_tags,
-            )
-        )
-        place = {
-            name: getattr(found, name) for name in ("zone_uuid", "cluster_uuid", "host_uuid", "hypervisor")
-        }
     core = {"name": msg.name, "description": msg.description, "account": work.account_uuid}
     values = {
         "state": VmState.STARTING if msg.start else VmState.CREATED,
         "cpu": size.cpu,
         "memory": size.memory,
         "instance_offering_uuid": msg.instance_offering_uuid,
-        **place,
+        **place(tx, context, size),
     }
     service.vms.insert(tx, context.uuid, core, values)
     add_nics(service, tx, context)
     tx.record(VmCreated(resource_uuid=context.uuid, vm_name=msg.name, cpu=size.cpu, memory=size.memory))
     load(service, tx, context)
+
+
+def place(tx: Tx, context: CreateContext, size: Size) -> dict[str, str | None]:
+    """Reserves a host for a VM that is to be started; where another one belongs is only noted."""
+    msg = context.msg
+    if not msg.start:
+        return {"zone_uuid": msg.zone_uuid, "cluster_uuid": msg.cluster_uuid, "hypervisor": ""}
+    found = tx.call(
+        ReserveHost(
+            vm_uuid=context.uuid,
+            cpu=size.cpu,
+            memory=size.memory,
+            zone_uuid=msg.zone_uuid,
+            cluster_uuid=msg.cluster_uuid,
+            host_uuid=msg.host_uuid,
+            l3_network_uuids=msg.l3_network_uuids,
+            strategy=size.allocator_strategy,
+            system_tags=msg.system_tags,
+        )
+    )
+    return {**placement(found)}
 
 
 def add_nics(service: VmService, tx: Tx, context: CreateContext) -> None:

@@ -9,47 +9,39 @@ from mgmtnode.contracts.allocator import ReturnHost
 from mgmtnode.contracts.hypervisor import VmAction
 from mgmtnode.contracts.vm import VmState
 from mgmtnode.db.session import Tx
-from mgmtnode.errors import ApiError
 from mgmtnode.workflow.flow import Flow, Step, TxStep
 from mgmtnode.workflow.handle import JobHandle
 from services.vm.config import DELETION_POLICY
 from services.vm.flows.create import forget
-from services.vm.flows.host_command import VmContext, command, hosts, load, on_host, seal
-from services.vm.flows.power import OUT_OF_REACH, restore
+from services.vm.flows.host_command import hosts, load, on_host, seal
+from services.vm.flows.power import LeavingContext, owe, restore, take_off
 from services.vm.state import check_allowed
 
 if TYPE_CHECKING:
     from services.vm.service import VmService
 
 
-class DestroyContext(VmContext):
-    """``for_good``: not kept for recovery. ``settle``: its host is leaving, so silence of it is no obstacle."""
+class DestroyContext(LeavingContext):
+    """``for_good``: not kept for recovery."""
 
     for_good: bool = False
-    settle: bool = False
 
 
 def begin(service: VmService, tx: Tx, context: DestroyContext) -> None:
     vm = load(service, tx, context)
     check_allowed("destroy", vm.state, vm.uuid)
-    context.for_good = (
-        context.for_good or service.node.config.get(DELETION_POLICY) == "Direct" or bool(tx.origin)
-    )
-    context.settle = context.settle or bool(tx.origin)
+    context.for_good = context.for_good or service.node.config.get(DELETION_POLICY) == "Direct"
     if vm.state == VmState.DESTROYED:
         return
     service.vms.move(tx, service.vms.get(tx, vm.uuid), VmState.DESTROYING)
 
 
 async def destroy_on_host(service: VmService, job: JobHandle, context: DestroyContext) -> None:
-    try:
-        await command(service, context, VmAction.DESTROY)
-    except ApiError as error:
-        if not context.settle or error.code not in OUT_OF_REACH:
-            raise
+    await take_off(service, context, VmAction.DESTROY)
 
 
 def end(service: VmService, tx: Tx, context: DestroyContext) -> None:
+    owe(tx, context)
     row = service.vms.get(tx, context.uuid)
     if context.for_good:
         forget(service, tx, context)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mgmtnode.contracts.allocator import Placement
 from mgmtnode.contracts.host import HOST, Host
 from mgmtnode.contracts.hypervisor import (
     HostAddress,
@@ -22,10 +23,13 @@ from services.vm.config import COMMAND_TIMEOUT
 if TYPE_CHECKING:
     from services.vm.service import VmService
 
+PLACE = ("zone_uuid", "cluster_uuid", "host_uuid", "hypervisor")
+
 
 class VmContext(FlowContext):
     """``before`` is the state the VM had; ``host_uuid`` the host that is told; ``peer_uuid`` the one it moves to.
-    ``done``: there is nothing to do, which is success."""
+    ``done``: there is nothing to do, which is success. ``uncertain``: an undo was begun on the host, and until it
+    ends nobody knows how things stand there."""
 
     uuid: str
     before: VmState | None = None
@@ -34,6 +38,7 @@ class VmContext(FlowContext):
     spec: VmSpec | None = None
     nic_uuid: str | None = None
     done: bool = False
+    uncertain: bool = False
 
 
 def spec_of(vm: Vm) -> VmSpec:
@@ -46,6 +51,11 @@ def load(service: VmService, tx: Tx, context: VmContext) -> Vm:
     vm = service.vms.inventory(tx, context.uuid)
     context.before, context.host_uuid, context.spec = vm.state, vm.host_uuid, spec_of(vm)
     return vm
+
+
+def placement(found: Placement) -> dict[str, str]:
+    """Where a VM is, as its row says it."""
+    return {name: getattr(found, name) for name in PLACE}
 
 
 def on_host(context: VmContext) -> bool:

@@ -6,22 +6,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mgmtnode.agents.port import UNREACHABLE
 from mgmtnode.contracts.allocator import ReserveHost, ReturnHost
-from mgmtnode.contracts.host import HOST_NOT_CONNECTED
 from mgmtnode.contracts.hypervisor import VmAction
 from mgmtnode.contracts.vm import Vm, VmState
 from mgmtnode.db.session import Tx
-from mgmtnode.errors import NOT_FOUND, ApiError
+from mgmtnode.errors import ApiError
+from mgmtnode.jobs import ledger
 from mgmtnode.workflow.flow import Flow, Step, TxStep
 from mgmtnode.workflow.handle import JobHandle
-from services.vm.flows.host_command import VmContext, command, hosts, load, on_host, result, seal
+from services.vm.flows.host_command import (
+    PLACE,
+    VmContext,
+    command,
+    hosts,
+    load,
+    on_host,
+    placement,
+    result,
+    seal,
+)
 from services.vm.state import check_allowed
 
 if TYPE_CHECKING:
     from services.vm.service import VmService
-
-OUT_OF_REACH = (UNREACHABLE.id, HOST_NOT_CONNECTED.id, NOT_FOUND.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,27 +94,47 @@ PAUSE_VM = power_flow(Change("pause", VmAction.PAUSE, VmState.PAUSING, VmState.P
 RESUME_VM = power_flow(Change("resume", VmAction.RESUME, VmState.RESUMING, VmState.RUNNING))
 
 
-class StopContext(VmContext):
-    """``settle``: the host is leaving the installation, so a VM on it counts as stopped even if it is silent."""
+class LeavingContext(VmContext):
+    """``settle``: an operator says that the VM cannot run on its host any more, so that its silence is no obstacle.
+    ``unheard``: what the host said, or why it did not."""
+
+    settle: bool = False
+    unheard: str = ""
+
+
+async def take_off(service: VmService, context: LeavingContext, action: VmAction) -> None:
+    """Has the VM's host stop or destroy it. With ``settle`` a host that cannot is left with a debt."""
+    try:
+        await command(service, context, action)
+    except ApiError as error:
+        if not context.settle:
+            raise
+        context.unheard = error.problem.message
+
+
+def owe(tx: Tx, context: LeavingContext) -> None:
+    """Should the host come back, what it still has of the VM is destroyed."""
+    if context.unheard and context.host_uuid:
+        ledger.owe(tx, context.host_uuid, context.uuid, context.unheard)
+
+
+class StopContext(LeavingContext):
+    """``force``: pull the plug."""
 
     force: bool = False
-    settle: bool = False
 
 
 STOPPING = Change("stop", VmAction.STOP, VmState.STOPPING, VmState.STOPPED)
 
 
 async def stop_on_host(service: VmService, job: JobHandle, context: StopContext) -> None:
-    try:
-        await command(service, context, VmAction.DESTROY if context.force else VmAction.STOP)
-    except ApiError as error:
-        if not context.settle or error.code not in OUT_OF_REACH:
-            raise
+    await take_off(service, context, VmAction.DESTROY if context.force else VmAction.STOP)
 
 
 def stopped(service: VmService, tx: Tx, context: StopContext) -> None:
     if context.done:
         return
+    owe(tx, context)
     row = service.vms.get(tx, context.uuid)
     service.vms.move(tx, row, VmState.STOPPED, host_uuid=None, last_host_uuid=row.host_uuid)
     tx.call(ReturnHost(vm_uuid=context.uuid))
@@ -127,9 +154,10 @@ STOP_VM: Flow[VmService, StopContext, Vm] = Flow(
 
 
 class StartContext(VmContext):
-    """``wanted_host_uuid``: where the caller wants it."""
+    """``wanted_host_uuid``: where the caller wants it. ``was``: zone, cluster, host and hypervisor before."""
 
     wanted_host_uuid: str | None = None
+    was: dict[str, Any] = {}
 
 
 def place(service: VmService, tx: Tx, context: StartContext) -> None:
@@ -152,15 +180,15 @@ def place(service: VmService, tx: Tx, context: StartContext) -> None:
         )
     )
     context.host_uuid = found.host_uuid
-    place_ = {name: getattr(found, name) for name in ("zone_uuid", "cluster_uuid", "host_uuid", "hypervisor")}
-    service.vms.move(tx, service.vms.get(tx, vm.uuid), VmState.STARTING, **place_)
+    context.was = {name: getattr(vm, name) for name in PLACE}
+    service.vms.move(tx, service.vms.get(tx, vm.uuid), VmState.STARTING, **placement(found))
 
 
 def unplace(service: VmService, tx: Tx, context: StartContext) -> None:
     if context.done:
         return
     tx.call(ReturnHost(vm_uuid=context.uuid))
-    service.vms.move(tx, service.vms.get(tx, context.uuid), VmState.STOPPED, host_uuid=None)
+    service.vms.move(tx, service.vms.get(tx, context.uuid), VmState.STOPPED, **context.was)
 
 
 async def start_on_host(service: VmService, job: JobHandle, context: StartContext) -> None:

@@ -171,6 +171,14 @@ def test_when_hosts_were_last_seen_is_written_in_one_go(rack: Rack) -> None:
     assert seen["updated_at"] == host["updated_at"]
 
 
+def test_a_shorter_interval_counts_at_once(rack: Rack) -> None:
+    rack.config("host.ping_interval", 3600)
+    rack.add("h1")
+    rack.cloud.until(lambda: len(rack.service.watcher.rounds) == 1)
+    rack.config("host.ping_interval", 1)
+    rack.cloud.until(lambda: pings(rack) > 1)
+
+
 def test_a_deleted_host_is_not_watched_any_more(rack: Rack) -> None:
     uuid = rack.add()["uuid"]
     rack.cloud.until(lambda: uuid in rack.service.watcher.rounds)

@@ -85,6 +85,20 @@ def test_a_poke_brings_the_visit_forward_or_makes_a_second_one_right_after() -> 
     assert run(story).times("a") == [5.0, 7.0]
 
 
+def test_visits_are_brought_forward_but_never_put_off() -> None:
+    async def story() -> Walk:
+        walk = Walk()
+        walk.rounds.start()
+        walk.rounds.add("soon", 2.0)
+        walk.rounds.add("late", 500.0)
+        walk.rounds.within(lambda: 10.0)
+        await asyncio.sleep(11)
+        await walk.rounds.stop()
+        return walk
+
+    assert run(story).visits == [(2.0, "soon"), (10.0, "late")]
+
+
 def test_a_key_that_is_removed_or_wants_no_more_is_not_visited_again() -> None:
     async def story() -> Walk:
         walk = Walk(takes=1.0)

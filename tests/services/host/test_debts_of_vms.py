@@ -1,0 +1,91 @@
+"""Debts of VMs on simulated hosts: what a failed start left behind goes, what lives there stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mgmtnode.db.session import Tx
+from mgmtnode.jobs import ledger
+from mgmtnode.jobs.repository import JobRepository
+from mgmtnode.testing.cloud import Cloud, Refused
+from services.host.service import HostService
+
+GIB = 1 << 30
+JOB = "00000000-0000-7000-8000-0000000000bb"
+
+
+@pytest.fixture
+def host(cloud: Cloud) -> dict[str, Any]:
+    zone = cloud.create("zones", name="west")["uuid"]
+    cluster = cloud.create("clusters", name="racks", zone_uuid=zone, hypervisor="simulator")["uuid"]
+    size = {"cpu": 8, "memory": 16 * GIB}
+    return cloud.create("hosts", name="h1", cluster_uuid=cluster, management_ip="sim-debts", parameters=size)
+
+
+def collect(cloud: Cloud) -> None:
+    services = {manifest.id: service for manifest, service in cloud.node.parts.services}
+    service = services["host"]
+    assert isinstance(service, HostService)
+    cloud.thread.run(service.collector.collect())
+
+
+def memory_used(cloud: Cloud, host_uuid: str) -> int:
+    return int(cloud.call("GET", "/capacity", None, host_uuid=host_uuid)["memory_used"])
+
+
+def fault(cloud: Cloud, host_uuid: str, **fault: Any) -> None:
+    cloud.call("POST", f"/hosts/{host_uuid}/actions/simulate-fault", {"fault": fault})
+
+
+def test_what_a_failed_creation_left_is_removed_and_its_memory_is_free_again(
+    cloud: Cloud, host: dict[str, Any]
+) -> None:
+    fault(cloud, host["uuid"], kind="lose-reply", action="start", times=1)
+    fault(cloud, host["uuid"], kind="fail", action="start")
+    fault(cloud, host["uuid"], kind="fail", action="destroy")
+    with pytest.raises(Refused):
+        cloud.create("vms", name="vm", cpu=1, memory=GIB)
+    if not cloud.list("cleanup-debts"):
+        pytest.fail("the creation left no debt")
+    assert memory_used(cloud, host["uuid"]) == GIB
+    cloud.call("POST", f"/hosts/{host['uuid']}/actions/clear-faults", {})
+    collect(cloud)
+    assert cloud.list("cleanup-debts") == []
+    assert memory_used(cloud, host["uuid"]) == 0
+
+
+def test_a_vm_that_lives_on_the_host_survives_an_old_debt_of_its_own(
+    cloud: Cloud, host: dict[str, Any]
+) -> None:
+    vm = cloud.create("vms", name="vm", cpu=1, memory=GIB)
+
+    def owe(tx: Tx) -> None:
+        ledger.quarantine(tx, vm["uuid"])
+        JobRepository().owe(tx, host["uuid"], vm["uuid"], JOB, "an undo failed")
+
+    cloud.thread.run(cloud.node.db.write(owe))
+    collect(cloud)
+    assert cloud.list("cleanup-debts") == []
+    assert cloud.get("vms", vm["uuid"])["state"] == "Running"
+    assert memory_used(cloud, host["uuid"]) == GIB
+    cloud.act("vms", vm["uuid"], "stop")
+    assert memory_used(cloud, host["uuid"]) == 0
+
+
+def test_a_vm_that_was_started_again_since_holds_its_memory_once(cloud: Cloud, host: dict[str, Any]) -> None:
+    vm = cloud.create("vms", name="vm", cpu=1, memory=GIB)
+
+    def owe(tx: Tx) -> None:
+        ledger.quarantine(tx, vm["uuid"])
+        JobRepository().owe(tx, host["uuid"], vm["uuid"], JOB, "an undo failed")
+
+    cloud.thread.run(cloud.node.db.write(owe))
+    cloud.act("vms", vm["uuid"], "stop")
+    assert memory_used(cloud, host["uuid"]) == GIB, "quarantined: nobody knows what is there"
+    cloud.act("vms", vm["uuid"], "start")
+    assert memory_used(cloud, host["uuid"]) == 2 * GIB
+    collect(cloud)
+    assert memory_used(cloud, host["uuid"]) == GIB
+    assert cloud.get("vms", vm["uuid"])["state"] == "Running"
