@@ -15,11 +15,20 @@ from mgmtnode.testing.cloud import Cloud
 from tests.e2e.document import NOWHERE, Document, Json, Operation
 
 LEFT_OUT = {"global-config.update", "simulator.fault"}  # they may rightly make the node refuse work
-LOCKS_OUT = ("session.delete", "api_key.delete", "account.delete", "account.disable", "account.change-password")
+LOCKS_OUT = (
+    "session.delete",
+    "api_key.delete",
+    "account.delete",
+    "account.disable",
+    "account.change-password",
+)
 TEXTS = [
-    "", " ", "a", "x" * 255, "x" * 256, "x" * 5000, "\0", "\ud800", "\u202e", "🐉" * 100, "null", "%", "_", "'", '"', "\\",
-    "1", "-1", "1e9", "true", "*", "../..", "{{7*7}}", "%s", "$1", "\u0085", "\u2028", "\x7f", "é", "e\u0301", NOWHERE, NOWHERE[:-1],
-    "0.0.0.0", "255.255.255.255", "10.0.0.1", "0.0.0.0/0", "10.0.0.0/31", "10.0.0.0/32", "::1", "ff:ff:ff:ff:ff:ff",
+    "", " ", "a", "x" * 255, "x" * 256, "x" * 5000, "\0", "\ud800", "\u202e", "🐉" * 100, "null", "%", "_",
+    "'", '"', "\\",
+    "1", "-1", "1e9", "true", "*", "../..", "{{7*7}}", "%s", "$1", "\u0085", "\u2028", "\x7f", "é",
+    "e\u0301", NOWHERE, NOWHERE[:-1],
+    "0.0.0.0", "255.255.255.255", "10.0.0.1", "0.0.0.0/0", "10.0.0.0/31", "10.0.0.0/32", "::1",
+    "ff:ff:ff:ff:ff:ff",
     "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59", "2026-01-01T00:00:00",
 ]  # fmt: skip
 NUMBERS: list[Any] = [
@@ -27,7 +36,15 @@ NUMBERS: list[Any] = [
     10**40, 0.0, -0.0, 1.0, 1.5, 1e308, 5e-324,
 ]  # fmt: skip
 ODD: list[Any] = [None, True, False, [], {}, [[]], [None], {"": None}, {"uuid": NOWHERE}, [NOWHERE] * 3]
-QUERIES = ["name~=%", "uuid=" + NOWHERE, "name=null", "created_at>2026-01-01T00:00:00Z", "x=1", "name?=a,b", "state!=x"]
+QUERIES = [
+    "name~=%",
+    "uuid=" + NOWHERE,
+    "name=null",
+    "created_at>2026-01-01T00:00:00Z",
+    "x=1",
+    "name?=a,b",
+    "state!=x",
+]
 
 
 class Fuzzer:
@@ -47,7 +64,9 @@ class Fuzzer:
             if sum(self.statuses.values()) % 100 == 0:
                 self._look_around()
             operation = self._random.choice(self._operations)
-            if operation.id not in LOCKS_OUT or self._chance(0.05):  # else it would soon saw off its own branch
+            if operation.id not in LOCKS_OUT or self._chance(
+                0.05
+            ):  # else it would soon saw off its own branch
                 self._send(operation)
 
     def _look_around(self) -> None:
@@ -57,7 +76,9 @@ class Fuzzer:
                 answer = self._cloud.http.get(operation.path, params={"limit": 50})
                 if answer.status_code == 200:
                     plural = operation.path.removeprefix("/v1/")
-                    self._known[plural] = [item["uuid"] for item in answer.json()["items"] if item.get("uuid")]
+                    self._known[plural] = [
+                        item["uuid"] for item in answer.json()["items"] if item.get("uuid")
+                    ]
 
     def _send(self, operation: Operation) -> None:
         path = operation.at(**{name: self._in_path(operation, name) for name in operation.path_fields})
@@ -72,7 +93,9 @@ class Fuzzer:
             headers["prefer"] = "wait=2"
         if self._chance(0.05):
             headers["idempotency-key"] = str(self._random.randint(0, 9))
-        answer = self._cloud.http.request(operation.method, path, params=params, content=content or None, headers=headers)
+        answer = self._cloud.http.request(
+            operation.method, path, params=params, content=content or None, headers=headers
+        )
         self.statuses[answer.status_code] += 1
         self._check(operation, answer)
 
@@ -125,9 +148,14 @@ class Fuzzer:
 
     def _of_kind(self, kind: str, name: str, schema: Json) -> Any:
         if kind == "array":
-            return [self._value(name, schema.get("items", {})) for _ in range(self._random.choice((0, 1, 1, 2, 5)))]
+            return [
+                self._value(name, schema.get("items", {}))
+                for _ in range(self._random.choice((0, 1, 1, 2, 5)))
+            ]
         if kind == "object":
-            return {n: self._value(n, s) for n, s in schema.get("properties", {}).items() if self._chance(0.8)}
+            return {
+                n: self._value(n, s) for n, s in schema.get("properties", {}).items() if self._chance(0.8)
+            }
         if kind in ("integer", "number"):
             low, high = schema.get("minimum", -(2**40)), schema.get("maximum", 2**40)
             return self._random.choice((low, high, self._random.randint(int(low), int(high)), 1, 4, 1 << 30))
@@ -141,7 +169,9 @@ class Fuzzer:
         if name in ("cidr", "ip", "start_ip", "end_ip", "gateway", "management_ip", "ip_address"):
             address = f"10.{self._random.randint(0, 2)}.0.{self._random.randint(0, 255)}"
             return f"{address}/{self._random.randint(8, 32)}" if name == "cidr" else address
-        return self._random.choice(("web", "db", "sample", "simulator", "a long enough password", f"n{self._random.random()}"))
+        return self._random.choice(
+            ("web", "db", "sample", "simulator", "a long enough password", f"n{self._random.random()}")
+        )
 
     def _uuid(self, kind: str) -> str:
         """Mostly of something of the right kind, sometimes of something else, or of nothing."""
@@ -154,7 +184,9 @@ class Fuzzer:
 
     def _in_path(self, operation: Operation, name: str) -> str:
         if self._chance(0.03):
-            return self._random.choice(("%00", "..%2F..", "x" * 300, "%F0%9F%90%89", "null", "%ff", NOWHERE.upper()))
+            return self._random.choice(
+                ("%00", "..%2F..", "x" * 300, "%F0%9F%90%89", "null", "%ff", NOWHERE.upper())
+            )
         plural = operation.path.removeprefix("/v1/").partition("/")[0]
         return self._uuid(plural if name == "uuid" and plural != "resources" else "")
 

@@ -14,13 +14,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 from hypothesis.errors import Unsatisfiable
-from sqlalchemy import func, select
 
-from mgmtnode.db.tables import allocation, claim, job, pool
-from mgmtnode.jobs.repository import OPEN
 from mgmtnode.testing.cloud import Cloud, operator_token
 from tests.e2e.fuzzer import Fuzzer
-from tests.e2e.scene import Scene
+from tests.e2e.scene import Scene, book_faults
 
 schemathesis = pytest.importorskip("schemathesis", reason="it comes with the extra 'test'")
 
@@ -42,7 +39,9 @@ def caller_of(scene: Scene, who: str) -> Cloud:
 @pytest.mark.parametrize("who", ["operator", "tenant"])
 def test_answers_to_generated_requests_are_as_documented(scene: Scene, who: str) -> None:
     caller = caller_of(scene, who)
-    operations = [found.ok() for found in schemathesis.openapi.from_dict(scene.document.raw).get_all_operations()]
+    operations = [
+        found.ok() for found in schemathesis.openapi.from_dict(scene.document.raw).get_all_operations()
+    ]
     until, number = time.monotonic() + SECONDS, SEED
     while time.monotonic() < until:
         for operation in operations:
@@ -89,7 +88,9 @@ def test_a_stranger_who_knows_uuids_finds_no_server_error_and_no_secret(scene: S
     until, number, statuses = time.monotonic() + SECONDS, SEED, 0
     while (left := until - time.monotonic()) > 0:
         caller = caller_of(scene, who)
-        fuzzer = Fuzzer(caller, scene.document, seed=number, secrets=(PASSWORD, caller.token, scene.cloud.token))
+        fuzzer = Fuzzer(
+            caller, scene.document, seed=number, secrets=(PASSWORD, caller.token, scene.cloud.token)
+        )
         fuzzer.run(left)
         number += 1
         statuses += sum(fuzzer.statuses.values())
@@ -106,21 +107,4 @@ def well(scene: Scene) -> None:
     while stuck := cloud.list("jobs", "state?=Pending,Running,RollingBack", limit=5):
         assert time.monotonic() < until, f"open jobs: {stuck}"
         cloud.http.get(f"/v1/jobs/{stuck[0]['uuid']}", params={"wait": "5"})
-    assert scene.cloud.thread.run(scene.cloud.node.db.read(faults)) == []
-
-
-def faults(tx: Any) -> list[str]:
-    held: dict[tuple[str, str], int] = {}
-    rows = select(allocation.c.pool_uuid, allocation.c.kind, func.sum(allocation.c.amount))
-    rows = rows.where(allocation.c.unit.is_(None))  # units, such as addresses, are counted by their uniqueness
-    for uuid, kind, amount in tx.execute(rows.group_by(allocation.c.pool_uuid, allocation.c.kind)):
-        held[(uuid, kind)] = int(amount)
-    found = []
-    for row in tx.execute(select(pool)).mappings():
-        amount = held.pop((row["resource_uuid"], row["kind"]), 0)
-        if amount != row["used"] or row["used"] > row["total"]:
-            found.append(f"pool {dict(row)} with {amount} allocated")
-    found += [f"{amount} of {key} allocated from no pool" for key, amount in held.items()]
-    open_jobs = select(job.c.uuid).where(job.c.state.in_(OPEN))
-    found += [f"claim {dict(row)}" for row in tx.execute(select(claim).where(claim.c.job_uuid.not_in(open_jobs))).mappings()]
-    return found
+    assert scene.cloud.thread.run(scene.cloud.node.db.read(book_faults)) == []
