@@ -1,6 +1,7 @@
 """The management node: builds its parts in order, boots, drains, stops. Read this first.
 
-    configuration → lock → database → membership → services and settings → bus → jobs → services start → API
+    configuration → locks → database → schema → membership → services and settings → bus → jobs → services start
+    → API
 
 A part that has started is stopped again, in reverse, when a later one fails or when the node is told to stop.
 """
@@ -24,13 +25,15 @@ from mgmtnode.api.application import http_api
 from mgmtnode.bus.bus import Bus
 from mgmtnode.bus.memory import Hub
 from mgmtnode.bus.transport import Transport, address_of
+from mgmtnode.cluster.guard import LOCK_KEY, Guard
 from mgmtnode.cluster.membership import Membership
 from mgmtnode.config import core_properties as core
 from mgmtnode.config.file import Properties
-from mgmtnode.db.engine import open_database
+from mgmtnode.db.engine import open_database, sqlite_file
 from mgmtnode.db.lock import DirectoryLock
-from mgmtnode.db.schema import upgrade
+from mgmtnode.db.schema import told, upgrade
 from mgmtnode.db.session import SqlDatabase
+from mgmtnode.db.session_lock import SessionLock, label
 from mgmtnode.errors import UNAVAILABLE, ApiError, Category
 from mgmtnode.jobs.ending import JobEnded
 from mgmtnode.jobs.start import start_runner
@@ -49,6 +52,8 @@ BOOT_PAUSE = 1.0  # seconds between looks at a database or broker that is away a
 SWEEP_SECONDS = 2.0
 FORGET_SECONDS = 3600.0
 EVENT_RETENTION = timedelta(days=7)
+EVICTED = 75  # exit code: whoever supervises the node may start it again
+STOP_EVICTED_SECONDS = 10.0
 Stop = Callable[[], Awaitable[None]]
 
 
@@ -71,6 +76,8 @@ class ManagementNode:
         self.slots = Slots(self.name)
         self._stops: list[tuple[str, Stop]] = []
         self.waiting_for = ""
+        self.guard: Guard | None = None
+        self._process = f"{self._rng.bits(32):08x}"
         self.db: SqlDatabase
         self.membership: Membership
         self.parts: Parts
@@ -84,6 +91,8 @@ class ManagementNode:
             ("the configuration", self._read_configuration),
             ("the data directory", self._lock),
             ("the database", self._open_database),
+            ("another node on the database", self._stand_alone),
+            ("the schema", self._upgrade),
             ("membership", self._join),
             ("the services", self._build),
             ("the settings", self._load_settings),
@@ -123,15 +132,25 @@ class ManagementNode:
     async def _lock(self) -> None:
         directory = self.data_dir
         directory.mkdir(parents=True, exist_ok=True)
-        if not self._properties.get(core.DATABASE_URL):
-            lock = DirectoryLock(directory)
+        if file := sqlite_file(self.database_url):
+            lock = DirectoryLock(file.parent)
             lock.take()
             self._on_stop("the data directory", _later(lock.release))
 
     async def _open_database(self) -> None:
         connections = self._properties.get(core.DATABASE_CONNECTIONS)
-        self.db = open_database(self.database_url, self._clock, name=self.name, connections=connections)
+        called = label(self.name, self._process)
+        self.db = open_database(self.database_url, self._clock, label=called, connections=connections)
         self._on_stop("the database", self.db.close)
+
+    async def _stand_alone(self) -> None:
+        if self.db.dialect == "sqlite":
+            return  # the lock on its directory is enough
+        self.guard = Guard(SessionLock(self.db, LOCK_KEY, label(self.name, self._process, "guard")))
+        self._on_stop("the guard", self.guard.stop)
+        await self._until_there("the database", self.guard.enter)
+
+    async def _upgrade(self) -> None:
         await self._until_there("the database", lambda: asyncio.to_thread(upgrade, self.db, self._manifests))
 
     async def _join(self) -> None:
@@ -143,7 +162,10 @@ class ManagementNode:
             self.db, self.slots, uuids, name=self.name, address=address, version=__version__
         )
         self._on_stop("membership", self.membership.leave)
-        await self._until_there("the database", self.membership.join)
+        with told(self.db):
+            await self._until_there("the database", self.membership.join)
+        if self.guard is not None:
+            self.guard.watch(self.membership.evicted)
 
     async def _build(self) -> None:
         self.bus = Bus(self.name, self.slots, self._transport(), clock=self._clock, rng=self._rng)
@@ -185,8 +207,7 @@ class ManagementNode:
             node=self.name,
             incarnation=self.membership.incarnation,
         )
-        drain = self._properties.get(core.DRAIN_SECONDS)
-        self._on_stop("the jobs", lambda: runner.drain(drain))
+        self._on_stop("the jobs", lambda: runner.drain(self.drain_seconds))
 
     async def _start_services(self) -> None:
         for manifest, service in self.parts.services:
@@ -239,12 +260,21 @@ class ManagementNode:
     def database_url(self) -> str:
         return self._properties.get(core.DATABASE_URL) or f"sqlite:///{self.data_dir / 'mgmtnode.db'}"
 
+    @property
+    def evicted(self) -> bool:
+        """Another node took over: nothing that this one still does is accepted."""
+        return self.guard is not None and self.guard.lost.is_set()
+
+    @property
+    def drain_seconds(self) -> float:
+        return 0.0 if self.evicted else self._properties.get(core.DRAIN_SECONDS)
+
     def _transport(self) -> Transport:
         address = address_of(self.name, self.membership.incarnation)
         return Hub().transport(address)
 
     async def _check_database(self) -> str | None:
-        await self.db.read(lambda tx: tx.now)
+        await self.db.read(lambda tx: tx.ping())
         return None
 
     async def _check_bus(self) -> str | None:
@@ -282,11 +312,23 @@ async def serve(properties: Properties, ready: Ready) -> int:
         return 0
     try:
         await ready(node)
-        await told.wait()
-        await _withdraw(node, properties)
+        await _told_or_evicted(node, told)
+        if not node.evicted:
+            await _withdraw(node, properties)
     finally:
         await node.stop()
-    return 0
+    return EVICTED if node.evicted else 0
+
+
+async def _told_or_evicted(node: ManagementNode, told: asyncio.Event) -> None:
+    ends = [asyncio.ensure_future(told.wait())]
+    if node.guard is not None:
+        ends.append(asyncio.ensure_future(node.guard.lost.wait()))
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    for end in ends:
+        end.cancel()
+    if node.evicted:
+        asyncio.get_running_loop().call_later(STOP_EVICTED_SECONDS, os._exit, EVICTED)
 
 
 async def _started(node: ManagementNode, told: asyncio.Event) -> bool:

@@ -122,4 +122,4 @@ def open_configured(properties: Properties) -> SqlDatabase:
     from mgmtnode.ports import SystemClock
 
     url = properties.get(DATABASE_URL) or f"sqlite:///{sqlite_file(properties)}"
-    return open_database(url, SystemClock(), name="cli", connections=properties.get(DATABASE_CONNECTIONS))
+    return open_database(url, SystemClock(), label="mn/cli", connections=properties.get(DATABASE_CONNECTIONS))

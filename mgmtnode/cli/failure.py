@@ -30,6 +30,7 @@ def report(exc: BaseException) -> int:
 
 
 def _told(exc: BaseException) -> tuple[int, str]:
+    from mgmtnode.cluster.guard import NodeRuns
     from mgmtnode.config.file import ConfigFileError
     from mgmtnode.db.engine import BadUrl
     from mgmtnode.db.lock import DirectoryTaken
@@ -41,6 +42,8 @@ def _told(exc: BaseException) -> tuple[int, str]:
         return CONFIGURATION, str(exc)
     if isinstance(exc, ApiError):
         return TEMPORARY if exc.problem.retryable else FAILED, exc.problem.message
+    if isinstance(exc, NodeRuns):
+        return TEMPORARY, str(exc)
     if isinstance(exc, click.ClickException):
         return exc.exit_code, exc.message
     if isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE:

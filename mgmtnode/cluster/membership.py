@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mgmtnode.cluster import repository
 from mgmtnode.db.session import Database, Tx
+from mgmtnode.db.session_lock import SessionLock
 from mgmtnode.ports import UuidSource
 from mgmtnode.ring.slots import Slots
 
@@ -37,6 +38,12 @@ class Membership:
         """Reads who owns what."""
         version, owners = await self._db.read(repository.slots)
         self._slots.replace(owners, version)
+
+    def evicted(self, lock: SessionLock) -> bool:
+        """Whether another node, or a later incarnation of this one, took over. Blocks; asks on the connection of
+        ``lock``."""
+        found = lock.execute(repository.current(self._name))
+        return [tuple(row) for row in found] != [(self.incarnation, "UP")]
 
     async def leave(self) -> None:
         await self._db.write(lambda tx: repository.leave(tx, self._name, self.incarnation))

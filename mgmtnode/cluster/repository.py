@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import case, func, insert, select, update
+from sqlalchemy import Select, case, func, insert, select, update
 
 from mgmtnode.db.session import Tx
 from mgmtnode.db.tables import cluster, job, node, ring_slot
@@ -38,7 +38,12 @@ def register(tx: Tx, name: str, address: str, version: str) -> int:
 
 def leave(tx: Tx, name: str, incarnation: int) -> None:
     where = (node.c.name == name) & (node.c.incarnation == incarnation)
-    tx.execute(update(node).where(where).values(state="LEFT"))
+    tx.execute(update(node).where(where, node.c.state == "UP").values(state="LEFT"))
+
+
+def current(name: str) -> Select[tuple[int, str]]:
+    """Asks for the incarnation that is known under a name, and its state."""
+    return select(node.c.incarnation, node.c.state).where(node.c.name == name)
 
 
 def take_all_slots(tx: Tx, name: str, incarnation: int) -> None:

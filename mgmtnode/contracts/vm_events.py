@@ -52,7 +52,9 @@ class StrangerVmFound(Event, frozen=True, kw_only=True):
 VM_BAD_STATE = ErrorCode("vm.bad-state", Category.STATE, "the VM's state does not allow this")
 VM_NO_SIZE = ErrorCode("vm.no-size", Category.INVALID, "give an instance offering, or cpu and memory")
 VM_NO_SUCH_NIC = ErrorCode("vm.no-such-nic", Category.NOT_FOUND, "the VM has no such NIC")
-VM_HOST_UNREACHABLE = ErrorCode("vm.host-unreachable", Category.UNAVAILABLE, "the VM's host is out of reach")
+VM_WHEREABOUTS_UNKNOWN = ErrorCode(
+    "vm.whereabouts-unknown", Category.STATE, "the VM may be on either of two hosts"
+)
 VM_BAD_STATIC_IP = ErrorCode(
     "vm.bad-static-ip", Category.INVALID, "a staticIp tag names a network the VM does not get, or gets twice"
 )

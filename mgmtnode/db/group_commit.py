@@ -8,6 +8,7 @@ of its success only after the COMMIT that holds it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -59,13 +60,12 @@ class SqliteDatabase(SqlDatabase):
         self._thread: threading.Thread | None = None
 
     async def write(self, work: Callable[[Tx], T]) -> T:
-        loop = asyncio.get_running_loop()
-        pending = Pending(work, loop.create_future())
+        pending = Pending(work, asyncio.get_running_loop().create_future())
         with self._wake:
             if self._closed:
                 raise DATABASE_DOWN.error("the database is closed")
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, args=(loop,), name="db-write", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="db-write", daemon=True)
                 self._thread.start()
             self._queue.append(pending)
             self._wake.notify()
@@ -79,14 +79,14 @@ class SqliteDatabase(SqlDatabase):
             await asyncio.to_thread(self._thread.join)
         await super().close()
 
-    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _run(self) -> None:
         while batch := self._next():
             try:
                 self._commit(batch)
             except BaseException as exc:
                 for pending in batch:
                     pending.error = pending.error or exc
-            loop.call_soon_threadsafe(_deliver, batch)
+            _hand_back(batch)
 
     def _next(self) -> list[Pending]:
         """What waits, oldest first; empty once closed and drained."""
@@ -110,15 +110,26 @@ class SqliteDatabase(SqlDatabase):
         if alone:
             pending.result = pending.work(tx)
         else:
-            savepoint = connection.begin_nested()
+            connection.exec_driver_sql("SAVEPOINT work")
             try:
                 pending.result = pending.work(tx)
             except BaseException as exc:
-                savepoint.rollback()
+                connection.exec_driver_sql("ROLLBACK TO work")
                 pending.error = convert(exc) if isinstance(exc, DBAPIError) else exc
                 return
-            savepoint.commit()
+            finally:
+                connection.exec_driver_sql("RELEASE work")
         pending.committed = tx.committed
+
+
+def _hand_back(batch: list[Pending]) -> None:
+    """Tells each event loop, once, of its part of the batch. One that has closed waits for nothing any more."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Pending]] = {}
+    for pending in batch:
+        by_loop.setdefault(pending.future.get_loop(), []).append(pending)
+    for loop, part in by_loop.items():
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_deliver, part)
 
 
 def _deliver(batch: list[Pending]) -> None:

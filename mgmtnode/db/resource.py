@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import delete, func, insert, select, update
@@ -13,6 +14,7 @@ from mgmtnode.errors import NAME_TAKEN, NOT_FOUND
 from mgmtnode.schema import Resource
 
 PUBLIC = "*"
+INSERT = insert(resource)
 
 
 def create(tx: Tx, kind: Resource, uuid: str, name: str, *, account: str, description: str = "") -> None:
@@ -27,7 +29,7 @@ def create(tx: Tx, kind: Resource, uuid: str, name: str, *, account: str, descri
         "created_at": tx.now,
         "updated_at": tx.now,
     }
-    _or_taken(tx, insert(resource).values(row), kind, name)
+    _or_taken(kind, name, lambda: tx.execute(INSERT, row))
 
 
 def change(tx: Tx, kind: Resource, uuid: str, **values: Any) -> None:
@@ -36,7 +38,7 @@ def change(tx: Tx, kind: Resource, uuid: str, **values: Any) -> None:
     if kind.unique_name and "name" in core:
         core["unique_name"] = core["name"]
     statement = update(resource).where(resource.c.uuid == uuid).values(core | {"updated_at": tx.now})
-    _or_taken(tx, statement, kind, str(values.get("name", "")))
+    _or_taken(kind, str(values.get("name", "")), lambda: tx.execute(statement))
 
 
 def remove(tx: Tx, uuid: str) -> None:
@@ -77,9 +79,9 @@ def unshare(tx: Tx, uuid: str, account: str = PUBLIC) -> None:
     tx.execute(delete(share).where(share.c.resource_uuid == uuid, share.c.account_uuid == account))
 
 
-def _or_taken(tx: Tx, statement: Any, kind: Resource, name: str) -> None:
+def _or_taken(kind: Resource, name: str, write: Callable[[], Any]) -> None:
     try:
-        tx.execute(statement)
+        write()
     except IntegrityError as exc:
         if kind.unique_name and "unique" in str(exc.orig).lower():
             raise NAME_TAKEN.error(f"a {kind.type} named {name!r} exists") from exc

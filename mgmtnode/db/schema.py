@@ -177,6 +177,8 @@ def told(db: SqlDatabase) -> Iterator[None]:
         yield
     except DBAPIError as exc:
         raise _named(db, convert(exc)) from exc
+    except ApiError as exc:
+        raise _named(db, exc) from exc
 
 
 def _named(db: SqlDatabase, error: ApiError | DBAPIError) -> ApiError | DBAPIError:

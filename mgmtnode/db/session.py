@@ -68,6 +68,10 @@ class Tx:
     def execute(self, statement: Executable, params: Any = None) -> CursorResult[*tuple[Any, ...]]:
         return self.connection.execute(statement, params)
 
+    def ping(self) -> None:
+        """Asks the database for an answer: opening a transaction does not, on a connection that was kept."""
+        self.connection.exec_driver_sql("SELECT 1")
+
     def call(self, msg: InTx[R]) -> R:
         """Asks another service inside this transaction."""
         assert self._hooks is not None

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import and_, delete, func, insert, select, tuple_, update
+from sqlalchemy import and_, bindparam, delete, func, insert, select, tuple_, update
 from sqlalchemy import text as sql
 
 from mgmtnode.bus.message import Event
@@ -16,6 +16,25 @@ from mgmtnode.jobs.job import Caller
 from mgmtnode.schema import Data
 
 Position = tuple[int, int]
+
+# Where an event stands in the log: its transaction, but never before the event before it on the resource, whose
+# transaction may have been begun later and have committed first.
+PREVIOUS = select(event_log.c.xid).where(
+    event_log.c.resource_uuid == bindparam("of"), event_log.c.revision == bindparam("previous")
+)
+PLACE = func.greatest(sql("pg_current_xact_id()::text::bigint"), PREVIOUS.scalar_subquery())
+
+# Written once: building a statement costs more than running it, and every change of anything runs these.
+APPEND = {
+    "sqlite": insert(event_log).values(xid=0),
+    "postgresql": insert(event_log).values(xid=PLACE),
+}
+RAISE_REVISION = (
+    update(resource)
+    .where(resource.c.uuid == bindparam("of"))
+    .values(revision=resource.c.revision + 1, updated_at=bindparam("at"))
+    .returning(resource.c.revision, resource.c.type, resource.c.account_uuid)
+)
 
 
 class LoggedEvent(Data):
@@ -34,16 +53,10 @@ class LoggedEvent(Data):
 def append(tx: Tx, event: Event) -> None:
     """Raises the resource's revision and logs the event."""
     row = _job_row(tx, event) if event.name.startswith("job.") else _resource_row(tx, event)
-    tx.execute(
-        insert(event_log).values(
-            xid=_place(event.resource_uuid, row["revision"]) if tx.dialect == "postgresql" else 0,
-            resource_uuid=event.resource_uuid,
-            name=event.name,
-            at=tx.now,
-            body=msgspec.json.encode(event).decode(),
-            **row,
-        )
-    )
+    row |= {"resource_uuid": event.resource_uuid, "name": event.name, "at": tx.now}
+    if tx.dialect == "postgresql":
+        row |= {"of": event.resource_uuid, "previous": row["revision"] - 1}
+    tx.execute(APPEND[tx.dialect], row | {"body": msgspec.json.encode(event).decode()})
 
 
 def read(tx: Tx, after: Position | None, limit: int, caller: Caller) -> list[LoggedEvent]:
@@ -76,27 +89,15 @@ def forget(tx: Tx, before: datetime, limit: int) -> int:
 
 
 def _resource_row(tx: Tx, event: Event) -> dict[str, Any]:
-    row = tx.execute(
-        update(resource)
-        .where(resource.c.uuid == event.resource_uuid)
-        .values(revision=resource.c.revision + 1, updated_at=tx.now)
-        .returning(resource.c.revision, resource.c.type, resource.c.account_uuid)
-    ).one()
+    row = tx.execute(RAISE_REVISION, {"of": event.resource_uuid, "at": tx.now}).one()
     return {"revision": row[0], "resource_type": row[1], "account_uuid": row[2]}
 
 
 def _job_row(tx: Tx, event: Event) -> dict[str, Any]:
+    if tx.work is not None and tx.work.job_uuid == event.resource_uuid:
+        return {"revision": 1, "resource_type": "job", "account_uuid": tx.work.account_uuid}
     account = tx.execute(select(job.c.account_uuid).where(job.c.uuid == event.resource_uuid)).scalar_one()
     return {"revision": 1, "resource_type": "job", "account_uuid": account}
-
-
-def _place(resource_uuid: str, revision: int) -> Any:
-    """Where the event stands in the log: its transaction, but never before the event before it on the resource,
-    whose transaction may have been begun later and have committed first."""
-    before = select(event_log.c.xid).where(
-        event_log.c.resource_uuid == resource_uuid, event_log.c.revision == revision - 1
-    )
-    return func.greatest(sql("pg_current_xact_id()::text::bigint"), before.scalar_subquery())
 
 
 def _settled(tx: Tx) -> Any:

@@ -9,11 +9,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID, uuid5
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mgmtnode.db.session import Tx
 from mgmtnode.db.tables import allocation, cleanup_debt, pool
+
+# Written once: building a statement costs more than running it, and every placement runs these.
+_MORE = bindparam("more", type_=BigInteger)
+TAKE_IF_FITS = (
+    update(pool)
+    .where(pool.c.resource_uuid == bindparam("of"), pool.c.kind == bindparam("what"))
+    .where(pool.c.used + _MORE <= pool.c.target)
+    .values(used=pool.c.used + _MORE)
+)
+INSERT = insert(allocation)
+INSERT_IF_FREE = {
+    "sqlite": sqlite.insert(allocation).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(allocation).on_conflict_do_nothing(),
+}
 
 
 def set_pool(tx: Tx, pool_uuid: str, kind: str, limit: int) -> None:
@@ -41,24 +66,19 @@ def reserve(
     allocation. ``force`` stretches the pool: for what is found to be in use already."""
     if amount < 0:
         raise ValueError(f"a reservation of {amount} {kind}")
-    fits = and_(pool.c.resource_uuid == pool_uuid, pool.c.kind == kind)
-    values = {"used": pool.c.used + amount}
     if force:
-        stretched = pool.c.used + amount
-        values["total"] = _greatest(tx, pool.c.total, stretched)
+        taken = _stretch(tx, pool_uuid, kind, amount)
     else:
-        fits = and_(fits, pool.c.used + amount <= pool.c.target)
-    if not tx.execute(update(pool).where(fits).values(values)).rowcount:
-        return False
-    tx.execute(insert(allocation).values(_row(tx, pool_uuid, kind, holder, uuid) | {"amount": amount}))
-    return True
+        taken = tx.execute(TAKE_IF_FITS, {"of": pool_uuid, "what": kind, "more": amount}).rowcount
+    if taken:
+        tx.execute(INSERT, _row(tx, pool_uuid, kind, holder, uuid) | {"amount": amount})
+    return bool(taken)
 
 
 def take_unit(tx: Tx, pool_uuid: str, kind: str, unit: str, *, holder: str, uuid: str) -> bool:
     """Takes one named unit of a pool (an address of a range); False if somebody holds it."""
     row = _row(tx, pool_uuid, kind, holder, uuid) | {"amount": 1, "unit": unit}
-    make = (sqlite if tx.dialect == "sqlite" else postgresql).insert(allocation)
-    return bool(tx.execute(make.values(row).on_conflict_do_nothing()).rowcount)
+    return bool(tx.execute(INSERT_IF_FREE[tx.dialect], row).rowcount)
 
 
 def free(tx: Tx, holder: str, *, pool_uuid: str | None = None, kinds: Sequence[str] = ()) -> None:
@@ -185,6 +205,13 @@ def _give_back(tx: Tx, which: object) -> None:
     for (pool_uuid, kind), amount in sorted(sums.items()):
         where = and_(pool.c.resource_uuid == pool_uuid, pool.c.kind == kind)
         tx.execute(update(pool).where(where).values(used=pool.c.used - amount))
+
+
+def _stretch(tx: Tx, pool_uuid: str, kind: str, amount: int) -> int:
+    used = pool.c.used + amount
+    total = _greatest(tx, pool.c.total, used)
+    where = and_(pool.c.resource_uuid == pool_uuid, pool.c.kind == kind)
+    return tx.execute(update(pool).where(where).values(used=used, total=total)).rowcount
 
 
 def _row(tx: Tx, pool_uuid: str, kind: str, holder: str, uuid: str) -> dict[str, object]:

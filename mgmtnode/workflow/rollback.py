@@ -75,7 +75,7 @@ class Rollback:
             except Exception as exc:
                 self._complain(step, exc)
                 hopeless += not (isinstance(exc, ApiError) and exc.problem.retryable)
-                why = str(exc)
+                why = str(exc) or "it did not end in time"
             if self._now() >= self._limit or hopeless >= HOPELESS:
                 break
             await asyncio.sleep(min(PAUSE * attempt, LONGEST_PAUSE))

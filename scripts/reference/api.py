@@ -97,7 +97,8 @@ def _service(
 
 def _reading(resource: Resource, query: ResourceDescription) -> str:
     path = f"/v1/{resource.plural}"
-    title = f"### {resource.inventory.__name__}: `GET {path}`, `GET {path}/{{uuid}}`\n\n"
+    name = resource.inventory.__name__
+    title = f'<a id="{name.lower()}"></a>\n### {name}: `GET {path}`, `GET {path}/{{uuid}}`\n\n'
     named = " A name will do for the uuid." if resource.unique_name else ""
     hints = get_type_hints(resource.inventory, include_extras=True)
     shown = {f.name: f for f in query.fields}

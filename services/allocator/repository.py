@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Select, and_, case, func, select, update
+from sqlalchemy import BigInteger, Select, and_, bindparam, case, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mgmtnode.contracts.allocator import HostCapacity, ReserveHost
@@ -43,6 +44,42 @@ _hosts = (
     .join(_cpu, and_(_cpu.c.resource_uuid == host_capacity.c.host_uuid, _cpu.c.kind == CPU))
     .join(_memory, and_(_memory.c.resource_uuid == host_capacity.c.host_uuid, _memory.c.kind == MEMORY))
 )
+DESIGNATIONS = ("host_uuid", "cluster_uuid", "zone_uuid", "hypervisor")
+_VMS = (
+    select(
+        allocation.c.pool_uuid, func.count(allocation.c.resource_uuid.distinct())
+    )  # one that grows holds two
+    .where(allocation.c.pool_uuid.in_(bindparam("hosts", expanding=True)), allocation.c.kind == MEMORY)
+    .group_by(allocation.c.pool_uuid)
+)
+
+
+class Shape(NamedTuple):
+    """Which conditions and which order a search for hosts has."""
+
+    given: tuple[str, ...]
+    avoid: bool
+    last_first: bool
+    fullest_first: bool
+
+
+@lru_cache
+def _fitting(shape: Shape) -> Select[Any]:
+    """Written once for each shape: building the statement costs more than running it."""
+    statement = _hosts.where(
+        host_capacity.c.state == ENABLED,
+        host_capacity.c.status == CONNECTED,
+        _cpu_free >= bindparam("cpu", type_=BigInteger),
+        _memory_free >= bindparam("memory", type_=BigInteger),
+    )
+    for column in shape.given:
+        statement = statement.where(host_capacity.c[column] == bindparam(column))
+    if shape.avoid:
+        statement = statement.where(host_capacity.c.host_uuid.not_in(bindparam("avoid", expanding=True)))
+    if shape.last_first:
+        statement = statement.order_by(case((host_capacity.c.host_uuid == bindparam("last"), 0), else_=1))
+    left = (_memory_free, _cpu_free) if shape.fullest_first else (_memory_free.desc(), _cpu_free.desc())
+    return statement.order_by(*left).limit(bindparam("most"))
 
 
 class CapacityRepository:
@@ -75,32 +112,20 @@ class CapacityRepository:
 
     def fitting(self, tx: Tx, request: ReserveHost, limit: int, *, fullest_first: bool) -> list[HostRow]:
         """Hosts that pass what SQL can check: where the VM ran last, then the emptiest, or the fullest."""
-        statement = _designated(_hosts, request).where(
-            host_capacity.c.state == ENABLED,
-            host_capacity.c.status == CONNECTED,
-            _cpu_free >= request.cpu,
-            _memory_free >= request.memory,
-        )
-        if request.avoid:
-            statement = statement.where(host_capacity.c.host_uuid.not_in(request.avoid))
-        if request.last_host_uuid:
-            statement = statement.order_by(
-                case((host_capacity.c.host_uuid == request.last_host_uuid, 0), else_=1)
-            )
-        left = (_memory_free, _cpu_free) if fullest_first else (_memory_free.desc(), _cpu_free.desc())
-        return _rows(tx, statement.order_by(*left).limit(limit))
+        wanted = {column: getattr(request, column) for column in DESIGNATIONS}
+        given = tuple(column for column in DESIGNATIONS if wanted[column])
+        values = {"cpu": request.cpu, "memory": request.memory, "most": limit, "avoid": request.avoid}
+        shape = Shape(given, bool(request.avoid), bool(request.last_host_uuid), fullest_first)
+        found = tx.execute(_fitting(shape), values | wanted | {"last": request.last_host_uuid})
+        return [HostRow(*row) for row in found]
 
     def all(self, tx: Tx) -> list[HostRow]:
         """Every host, for explaining a refusal."""
-        return _rows(tx, _hosts)
+        return [HostRow(*row) for row in tx.execute(_hosts)]
 
     def vms(self, tx: Tx, hosts: Iterable[str]) -> dict[str, int]:
         """How many VMs hold memory of each host."""
-        where = and_(allocation.c.pool_uuid.in_(list(hosts)), allocation.c.kind == MEMORY)
-        holders = func.count(allocation.c.resource_uuid.distinct())  # one that grows holds two pieces
-        rows = tx.execute(
-            select(allocation.c.pool_uuid, holders).where(where).group_by(allocation.c.pool_uuid)
-        )
+        rows = tx.execute(_VMS, {"hosts": list(hosts)})
         return {str(r[0]): int(r[1]) for r in rows}
 
     def holders(self, tx: Tx, host_uuid: str) -> list[str]:
@@ -140,19 +165,6 @@ def _usable(left: Any, shut: Sequence[str]) -> Any:
         left > 0,
     )
     return case((open_now, left), else_=0)
-
-
-def _designated(statement: Select[Any], request: ReserveHost) -> Select[Any]:
-    wanted = {
-        "host_uuid": request.host_uuid,
-        "cluster_uuid": request.cluster_uuid,
-        "zone_uuid": request.zone_uuid,
-        "hypervisor": request.hypervisor,
-    }
-    for column, value in wanted.items():
-        if value:
-            statement = statement.where(host_capacity.c[column] == value)
-    return statement
 
 
 def _rows(tx: Tx, statement: Select[Any]) -> list[HostRow]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from mgmtnode.contracts.vm import VM, Vm, VmState
 from mgmtnode.contracts.vm_events import VmStateChanged
@@ -49,6 +49,11 @@ ROW = tuple(vm.c[field] for field in VmRow.__struct_fields__)
 BUSY = select(claim.c.resource_uuid).where(claim.c.resource_uuid == vm.c.uuid).exists()
 CHUNK = 500
 
+# Written once: building a statement costs more than running it.
+SELECT = select(*ROW).where(vm.c.uuid == bindparam("which"))
+INSERT = insert(vm)
+UPDATE = update(vm).where(vm.c.uuid == bindparam("which"))
+
 
 class VmRepository:
     def __init__(self, query: Query) -> None:
@@ -60,7 +65,7 @@ class VmRepository:
 
     def get(self, tx: Tx, uuid: str) -> VmRow:
         """Raises core.not-found."""
-        row = tx.execute(select(*ROW).where(vm.c.uuid == uuid)).first()
+        row = tx.execute(SELECT, {"which": uuid}).first()
         if row is None:
             raise NOT_FOUND.error(f"there is no vm {uuid}", resource=uuid)
         return VmRow(row[0], VmState(row[1]), *row[2:])
@@ -70,15 +75,15 @@ class VmRepository:
         resource.create(
             tx, VM, uuid, named["name"], account=named["account"], description=named["description"]
         )
-        tx.execute(insert(vm).values(uuid=uuid, **values))
+        tx.execute(INSERT, {"uuid": uuid, **values})
 
     def change(self, tx: Tx, uuid: str, **values: Any) -> None:
-        tx.execute(update(vm).where(vm.c.uuid == uuid).values(values))
+        tx.execute(UPDATE, {"which": uuid, **values})
 
     def move(self, tx: Tx, row: VmRow, after: VmState, *, cause: str = "api", **values: Any) -> None:
         """Changes the state, and what goes with it, and records that. Raises vm.bad-state."""
         check_transition(row.state, after, row.uuid)
-        tx.execute(update(vm).where(vm.c.uuid == row.uuid).values(state=after, **values))
+        tx.execute(UPDATE, {"which": row.uuid, "state": after, **values})
         host = values.get("host_uuid", row.host_uuid)
         tx.record(
             VmStateChanged(resource_uuid=row.uuid, before=row.state, after=after, host_uuid=host, cause=cause)

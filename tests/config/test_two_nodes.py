@@ -18,7 +18,7 @@ CONFIGS = [GlobalConfig(f"box.number_{n}", n, "A number", low=0) for n in range(
 
 @pytest.mark.integration
 def test_four_nodes_boot_at_once_on_an_empty_database(postgres_url: str) -> None:
-    databases = [open_database(postgres_url, SystemClock(), name=f"n{n}") for n in range(4)]
+    databases = [open_database(postgres_url, SystemClock(), label=f"mn/n{n}") for n in range(4)]
     metadata.create_all(databases[0].engine, tables=CORE_TABLES)
     nodes = []
     for _ in databases:

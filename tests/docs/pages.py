@@ -84,7 +84,7 @@ class Checkout:
 
     def __init__(self, directory: Path, port: int, replace: dict[str, str]) -> None:
         self.directory, self.port = directory, port
-        self._replace = {"127.0.0.1:8080": f"127.0.0.1:{port}", **replace}
+        self._replace = {"127.0.0.1:8080": f"127.0.0.1:{port}", "port = 8080": f"port = {port}", **replace}
         python = f"exec {sys.executable} -m"
         self._script("scripts/run", f"{python} mgmtnode.cli dev --port {port}")
         self._script(".venv/bin/mgmtnode", f"{python} mgmtnode.cli")
@@ -94,7 +94,8 @@ class Checkout:
     def run(self, page: Path) -> list[str]:
         """Runs the page's blocks in one shell and returns what each printed. Fails naming the block's line."""
         todo = [block for block, _ in steps(page)]
-        begin = "" if re.search(r"scripts/run|mgmtnode config", todo[0].text) else START
+        starts_one = "scripts/run" in todo[0].text or any("mgmtnode run" in block.text for block in todo)
+        begin = "" if starts_one else START
         script = "\n".join(
             ["set -eu -o pipefail", begin, *(f"{self.here(b.text)}\nprintf '{MARK}'" for b in todo)]
         )

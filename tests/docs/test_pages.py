@@ -100,3 +100,17 @@ def test_blocks_say_whether_they_are_run() -> None:
         Block("output", "1\n", 7),
         Block("sh skip", "two\n", 10),
     ]
+
+
+def bare(text: str) -> str:
+    return "\n".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def test_the_tutorial_shows_the_example_as_it_is() -> None:
+    example = ROOT / "docs" / "examples" / "greeting"
+    files = [example / "pyproject.toml", *example.rglob("*.py")]
+    code = "\n".join(bare(file.read_text()) for file in files)
+    page = (ROOT / "docs" / "tutorial" / "write-a-service.md").read_text()
+    shown = [bare(block.text) for block in blocks(page) if block.info in ("python", "toml")]
+    assert [text for text in shown if text not in code] == []
+    assert len(shown) > 3

@@ -35,7 +35,7 @@ class Operation:
     path: str
     parameters: dict[str, Json] = field(default_factory=dict)  # in the query
     body: Json | None = None
-    needs_body: bool = False
+    needed: tuple[str, ...] = ()  # required ones of the parameters
 
     @property
     def path_fields(self) -> list[str]:
@@ -125,7 +125,7 @@ class Document:
             path,
             {p["name"]: p["schema"] for p in parameters if p["in"] == "query"},
             body,
-            bool(found.get("requestBody", {}).get("required")),
+            tuple(p["name"] for p in parameters if p["in"] == "query" and p.get("required")),
         )
 
     def _sample(self, name: str, schema: Json, known: dict[str, str]) -> Any:

@@ -181,7 +181,7 @@ def test_lists_refuse_nonsense_in_their_parameters(scene: Scene, unchanged: Snap
         {"q": "colour=red"}, {"q": "zone.cluster.host.vm.name=x"}, {"q": ".=x"}, {"q": "a" * 60_000 + "=1"}, {"q": ""},
         {"q": ".".join(["clusters.zone"] * 500) + ".name=x"}, {"q": ["name=x"] * 33}, {"q": ["name=x"] * 150}, {"q": "="},
         {"q": "name"}, {"q": "name?=" + ",".join(["x"] * 2000)}, {"sort": "colour"}, {"sort": "-"}, {"sort": "--name"},
-        {"sort": "name,uuid,name"}, {"sort": "name; drop table zone"}, {"fields": "colour"}, {"fields": "__class__"},
+        {"sort": ","}, {"sort": "name; drop table zone"}, {"fields": "colour"}, {"fields": "__class__"},
         {"fields": ","}, {"fields": "name," * 3000}, {"limit": "0"}, {"limit": "-1"}, {"limit": "1001"}, {"limit": "1.0"},
         {"limit": "9" * 30}, {"limit": "٣"}, {"limit": "1e2"}, {"limit": ""}, {"count": "maybe"}, {"cursor": "x"},
         {"cursor": "é"}, {"cursor": "W10"}, {"cursor": "bnVsbA"}, {"cursor": "A" * 60_000}, {"limit": ["1", "2"]},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from mgmtnode.contracts.l2_network import L2_NETWORK, CreateL2Network, L2Network
 from mgmtnode.db import resource
@@ -12,6 +12,18 @@ from mgmtnode.db.session import Tx
 from mgmtnode.jobs.job import WorkToken
 from mgmtnode.query.engine import Query
 from services.network.models import l2_network, l2_network_cluster, l3_network
+
+_REACH = (  # written once: building a statement costs more than running it, and every new VM runs this one
+    select(
+        l3_network.c.uuid,
+        l3_network.c.zone_uuid,
+        l2_network.c.all_clusters,
+        l2_network_cluster.c.cluster_uuid,
+    )
+    .outerjoin(l2_network, l2_network.c.uuid == l3_network.c.l2_network_uuid)
+    .outerjoin(l2_network_cluster, l2_network_cluster.c.l2_network_uuid == l2_network.c.uuid)
+    .where(l3_network.c.uuid.in_(bindparam("networks", expanding=True)))
+)
 
 
 class L2Repository:
@@ -63,17 +75,7 @@ class L2Repository:
 
     def reach_of(self, tx: Tx, l3_network_uuids: Sequence[str]) -> list[tuple[str, set[str] | None]]:
         """For each L3 network, the zone it is in and the clusters that have it; None: all of the zone."""
-        rows = tx.execute(
-            select(
-                l3_network.c.uuid,
-                l3_network.c.zone_uuid,
-                l2_network.c.all_clusters,
-                l2_network_cluster.c.cluster_uuid,
-            )
-            .outerjoin(l2_network, l2_network.c.uuid == l3_network.c.l2_network_uuid)
-            .outerjoin(l2_network_cluster, l2_network_cluster.c.l2_network_uuid == l2_network.c.uuid)
-            .where(l3_network.c.uuid.in_(list(l3_network_uuids)))
-        ).all()
+        rows = tx.execute(_REACH, {"networks": list(l3_network_uuids)}).all()
         clusters: dict[tuple[str, str], set[str] | None] = {}
         for uuid, zone, everywhere, cluster in rows:
             if everywhere is False:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, case, delete, exists, literal, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, case, delete, exists, literal, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mgmtnode.contracts.network import IpStrategy, NetworkState
@@ -42,6 +42,24 @@ class Gone:
     ip: str | None
 
 
+# Written once: building a statement costs more than running it, and every new VM runs these.
+_OPEN = (
+    select(
+        l3_network.c.state,
+        l3_network.c.allocator_strategy,
+        ip_range.c.uuid,
+        ip_range.c.first_number,
+        ip_range.c.last_number,
+    )
+    .outerjoin(ip_range, ip_range.c.l3_network_uuid == l3_network.c.uuid)
+    .where(l3_network.c.uuid == bindparam("network"))
+)
+_PLUG = {
+    "sqlite": sqlite.insert(nic).on_conflict_do_nothing(index_elements=["mac"]),
+    "postgresql": postgresql.insert(nic).on_conflict_do_nothing(index_elements=["mac"]),
+}
+
+
 class NicRepository:
     def __init__(self, query: Query) -> None:
         self._query = query
@@ -51,17 +69,7 @@ class NicRepository:
 
     def open(self, tx: Tx, l3_network_uuid: str) -> OpenNetwork:
         """Raises core.not-found."""
-        rows = tx.execute(
-            select(
-                l3_network.c.state,
-                l3_network.c.allocator_strategy,
-                ip_range.c.uuid,
-                ip_range.c.first_number,
-                ip_range.c.last_number,
-            )
-            .outerjoin(ip_range, ip_range.c.l3_network_uuid == l3_network.c.uuid)
-            .where(l3_network.c.uuid == l3_network_uuid)
-        ).all()
+        rows = tx.execute(_OPEN, {"network": l3_network_uuid}).all()
         if not rows:
             raise NOT_FOUND.error(f"there is no l3_network {l3_network_uuid}", resource=l3_network_uuid)
         ranges = {Span(r[3], r[4]): str(r[2]) for r in rows if r[2] is not None}
@@ -101,8 +109,7 @@ class NicRepository:
             "ip_number": number_of(made.ip) if made.ip else None,
             "device_index": made.device_index,
         }
-        make = (sqlite if tx.dialect == "sqlite" else postgresql).insert(nic)
-        return bool(tx.execute(make.values(values).on_conflict_do_nothing(index_elements=["mac"])).rowcount)
+        return bool(tx.execute(_PLUG[tx.dialect], values).rowcount)
 
     def remove(self, tx: Tx, vm_uuid: str, nic_uuid: str | None) -> list[Gone]:
         """Deletes one NIC of a VM, or all."""

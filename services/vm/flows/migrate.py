@@ -8,7 +8,7 @@ from mgmtnode.bus.message import NOTHING, Nothing
 from mgmtnode.contracts.allocator import ReserveHost, ReturnHost
 from mgmtnode.contracts.hypervisor import VmAction
 from mgmtnode.contracts.vm import Vm, VmState
-from mgmtnode.contracts.vm_events import VM_HOST_UNREACHABLE, VM_SAME_HOST, VmMigrated
+from mgmtnode.contracts.vm_events import VM_SAME_HOST, VM_WHEREABOUTS_UNKNOWN, VmMigrated
 from mgmtnode.db.session import Tx
 from mgmtnode.workflow.flow import Flow, Step, TxStep
 from mgmtnode.workflow.handle import JobHandle
@@ -71,7 +71,7 @@ async def prepare(service: VmService, job: JobHandle, context: MigrateContext) -
 
 async def give_up(service: VmService, job: JobHandle, context: MigrateContext) -> None:
     if context.uncertain:  # what is there may be the VM itself
-        raise VM_HOST_UNREACHABLE.error(
+        raise VM_WHEREABOUTS_UNKNOWN.error(
             "nobody knows on which of the two hosts the VM is", resource=context.uuid
         )
     await command(service, context, VmAction.DESTROY, host=context.peer_uuid)

@@ -56,13 +56,15 @@ class Books:
         addresses = sorted((r[0], r[1], r[3]) for r in self.held if r[2] == "ip" and r[0] not in owed)
         assert addresses == sorted((r[1], r[2], r[4]) for r in self.nics if r[1] not in owed)
 
-    def check_hosts(self) -> None:
-        """Asserts that what runs on hosts is what is recorded there, with the NICs that are recorded."""
+    def drift(self, *, exactly: bool = True) -> Rows:
+        """What is on hosts and not recorded like that, or the other way round; ``exactly``: with sizes and NICs."""
         nics: dict[str, list[str]] = {}
         for nic in self.nics:
             nics.setdefault(nic[1], []).append(nic[0])
         recorded = [(r[8], r[0], r[2], r[3], r[4], sorted(nics.get(r[0], []))) for r in self.vms if r[8]]
-        assert sorted(self.on_hosts) == sorted(recorded)
+        there = [row if exactly else row[:3] for row in self.on_hosts]
+        here = [row if exactly else row[:3] for row in recorded]
+        return [row for row in there if row not in here] + [row for row in here if row not in there]
 
     def _check_pools(self) -> None:
         sums: dict[tuple[str, str], int] = {}
