@@ -40,7 +40,11 @@ def test_a_second_node_is_refused_while_the_first_lives_and_harms_nothing(start:
     first = start("first").ready()
     code, said = start(name).ended()
     assert code == REFUSED and "Traceback" not in said
-    assert said.count("\n") <= 2 and "'first' runs on this database already" in said and "one node at a time" in said
+    assert (
+        said.count("\n") <= 2
+        and "'first' runs on this database already" in said
+        and "one node at a time" in said
+    )
     with first.http() as http:
         assert http.post("/zones", json={"name": "later"}, headers={"prefer": "wait=20"}).status_code == 201
     first.signal(signal.SIGTERM)
