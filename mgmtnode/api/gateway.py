@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -13,6 +13,7 @@ import msgspec
 from mgmtnode.api.auth import ANONYMOUS, Authenticator, authorise
 from mgmtnode.api.operations import Operation, Operations, build
 from mgmtnode.api.problems import NO_DRY_RUN, PRECONDITION
+from mgmtnode.bus.context import current
 from mgmtnode.bus.message import ApiJob, ApiMessage
 from mgmtnode.errors import NOT_FOUND, UNAUTHENTICATED
 from mgmtnode.jobs.job import JOB, Caller, Job, Plan
@@ -212,7 +213,11 @@ class Gateway:
     ) -> Answer:
         if options.dry_run:
             raise NO_DRY_RUN.error(f"{operation.api.name} answers at once and cannot be tried dry")
-        return Done(operation, await self.calls[operation.message](msg, caller))
+        before = current.set(replace(current.get(), key=options.key))
+        try:
+            return Done(operation, await self.calls[operation.message](msg, caller))
+        finally:
+            current.reset(before)
 
     async def _until_ended(self, job: Job, caller: Caller, wait: float) -> Job:
         """A wait is a wish: the job is answered as it is when the node stops or too many wait already."""

@@ -28,7 +28,9 @@ def failures(app: App, uuid: str | None, exc: ClientError) -> list[str]:
         names = naming.lookup(app, ("resource_uuid",), found)
     except ClientError:
         return []  # the failure itself is what matters, and it is told without them
-    lines = {(job["resource_uuid"], reason(job)): _line(job, names) for job in found}  # two ways down may lead to it
+    lines = {
+        (job["resource_uuid"], reason(job)): _line(job, names) for job in found
+    }  # two ways down may lead to it
     return [*lines.values()][:MOST] + (["…"] if len(lines) > MOST else [])
 
 
