@@ -109,7 +109,7 @@ def test_an_undo_that_fails_for_good_leaves_a_debt_and_a_quarantine(
             world.deeds[f"undo {place}"] = deed
             return await core.run(BuildGadget(name="g")), core
 
-    job, core = run(story)
+    job, _core = run(story)
     assert (job.state, job.error and job.error.code) == (JobState.FAILED, "gadget.broken")
     assert (world.used, world.allocations) == (1, ["QUARANTINED"])
     assert world.debts == [(HOST, job.resource_uuid)]

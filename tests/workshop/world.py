@@ -121,7 +121,7 @@ class Core:
         return self.parts.context.jobs
 
     async def boot(self, manifests: list[ServiceManifest]) -> None:
-        world, clock, rng = self.world, LoopClock(), SeededRng(self.world.lives)
+        _world, clock, rng = self.world, LoopClock(), SeededRng(self.world.lives)
         slots = Slots("n")
         membership = Membership(self.db, slots, UuidSource(clock, rng), name="n", address="n", version="1")
         await membership.join()
