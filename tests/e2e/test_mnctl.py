@@ -268,7 +268,7 @@ def test_each_exit_code_has_its_cause(mnctl: Shell, node: DevNode, monkeypatch: 
     mnctl("vm", "list", "--token", "wrong", code=4)
     mnctl("account", "create", "admin", "--password", "long enough", code=5)
     mnctl("vm", "create", "huge", "--cpu", "4000", "--memory", "1GiB", code=7)
-    assert "cpu: 4 hosts → 0" in mnctl.err and "mnctl capacity" in mnctl.err
+    assert "4 hosts → 0" in mnctl.err and "mnctl capacity" in mnctl.err
     mnctl("host", "simulate-fault", "host-4", "--kind", "fail", "--action", "start", "--times", "1")
     mnctl("vm", "create", "unlucky", "--cpu", "1", "--memory", "1GiB", "--host", "host-4", code=1)
     assert "as it was told to" in mnctl.err and "mnctl job show" in mnctl.err

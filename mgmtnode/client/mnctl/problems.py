@@ -28,7 +28,7 @@ CODES = {
 ADVICE = {
     Category.INVALID: "mnctl {noun} --help",
     Category.NOT_FOUND: "mnctl {noun} list",
-    Category.EXISTS: "choose another name, or look at the one there is: mnctl {noun} list",
+    Category.EXISTS: "choose another one, or look at what there is: mnctl {noun} list",
     Category.STATE: "see its state and its jobs: mnctl {noun} list; mnctl job list 'state=Running'",
     Category.NO_CAPACITY: "see what is free: mnctl capacity; or ask for less",
     Category.DENIED: "ask the administrator of the account for this permission: mnctl policy list",
@@ -40,7 +40,7 @@ ADVICE = {
 WITHOUT_NOUN = {
     Category.INVALID: "mnctl --help; what the API takes is at /docs",
     Category.NOT_FOUND: "mnctl --help lists the nouns",
-    Category.EXISTS: "choose another name",
+    Category.EXISTS: "choose another one",
     Category.STATE: "see the jobs: mnctl job list 'state=Running'",
 }
 
