@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -106,7 +107,7 @@ def test_jobs_on_one_resource_run_in_accepted_order_and_never_together(world: Wo
             ended = [await core.end(job) for job in jobs]
             assert all(job.state is JobState.SUCCEEDED for job in ended)
             times = [(job.started_at, job.ended_at) for job in ended]
-            assert all(earlier[1] <= later[0] for earlier, later in zip(times, times[1:], strict=False))
+            assert all(earlier[1] <= later[0] for earlier, later in itertools.pairwise(times))
 
     run(story)
     world.check_quiet()
@@ -295,6 +296,26 @@ def test_a_refused_child_fails_the_parent_with_its_own_code(world: World) -> Non
     world.check_quiet()
 
 
+def test_the_children_of_a_parent_that_fails_are_stopped_before_it_is_undone(world: World) -> None:
+    async def story() -> None:
+        async with world.life() as core:
+            whole, part = await gadget(core), await gadget(core, "part")
+            world.deeds["polish"] = asyncio.Event().wait  # type: ignore[assignment]
+            open_children: list[Any] = []
+
+            def look() -> None:
+                open_children.extend(r for r in world.ask(_children(job.uuid)) if r[1] is None)
+
+            world.deeds["undo assemble"] = look
+            job = await core.accept(AssembleGadget(uuid=whole, parts=[part, whole]))
+            ended = await core.end(job)
+            assert (ended.state, ended.error and ended.error.code) == (JobState.FAILED, "core.reentry")
+            assert not open_children
+
+    run(story)
+    world.check_quiet()
+
+
 def test_cancelling_a_parent_cancels_its_children_and_waits_for_them(world: World) -> None:
     async def story() -> None:
         async with world.life() as core:
@@ -306,7 +327,7 @@ def test_cancelling_a_parent_cancels_its_children_and_waits_for_them(world: Worl
             await core.jobs.cancel(job.uuid, ME)
             ended = await core.end(job)
             assert ended.state is JobState.CANCELLED
-            children = [r for r in world.ask(_children(job.uuid))]
+            children = list(world.ask(_children(job.uuid)))
             assert {r[0] for r in children} == {"Cancelled"}
             assert all(r[1] <= ended.ended_at for r in children)
 
