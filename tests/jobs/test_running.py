@@ -296,6 +296,26 @@ def test_a_refused_child_fails_the_parent_with_its_own_code(world: World) -> Non
     world.check_quiet()
 
 
+def test_the_children_of_a_parent_that_fails_are_stopped_before_it_is_undone(world: World) -> None:
+    async def story() -> None:
+        async with world.life() as core:
+            whole, part = await gadget(core), await gadget(core, "part")
+            world.deeds["polish"] = asyncio.Event().wait  # type: ignore[assignment]
+            open_children: list[Any] = []
+
+            def look() -> None:
+                open_children.extend(r for r in world.ask(_children(job.uuid)) if r[1] is None)
+
+            world.deeds["undo assemble"] = look
+            job = await core.accept(AssembleGadget(uuid=whole, parts=[part, whole]))
+            ended = await core.end(job)
+            assert (ended.state, ended.error and ended.error.code) == (JobState.FAILED, "core.reentry")
+            assert not open_children
+
+    run(story)
+    world.check_quiet()
+
+
 def test_cancelling_a_parent_cancels_its_children_and_waits_for_them(world: World) -> None:
     async def story() -> None:
         async with world.life() as core:

@@ -10,9 +10,8 @@ import pytest
 
 from mgmtnode.bus.message import ApiJob
 from mgmtnode.jobs.job import JobState
-from mgmtnode.workflow.flow import Flow
 from tests.virtual_time import run
-from tests.workshop.contract import BROKEN, AssembleGadget, BuildGadget, MakeGadget, TouchGadget
+from tests.workshop.contract import BROKEN, AssembleGadget, BuildGadget, MakeGadget, PolishGadget, TouchGadget
 from tests.workshop.world import HOST, ME, Core, World
 
 OUTSIDE = {"cut", "drill", "paint"}
@@ -290,6 +289,75 @@ def test_a_lost_reply_of_each_commit_ends_well(world: World, place: str) -> None
     assert world.used == len(world.gadgets)
 
 
+def test_a_commit_that_is_refused_is_made_again_with_the_context_as_it_was(world: World) -> None:
+    async def story(refused: int) -> tuple[str, bool]:
+        async with world.life() as core:
+            job = await core.accept(BuildGadget(name="g"))
+            core.db.refuse = {core.db.writes + refused}
+            last = max(core.db.refuse)
+            await core.end(job)
+            return job.uuid, core.db.writes >= last
+
+    for refused in range(1, 20):
+        uuid, was_refused = run(lambda refused=refused: story(refused))
+        check(world, uuid, JobState.SUCCEEDED)
+        assert world.row(uuid).result["name"] == "g[0]"
+        if not was_refused:
+            break
+    assert refused > 3
+
+
+def test_an_owner_that_was_superseded_writes_nothing_and_commands_nothing(world: World) -> None:
+    async def story() -> str:
+        go, visits = asyncio.Event(), [0]
+
+        async def linger() -> None:
+            visits[0] += 1
+            if visits[0] == 1:
+                await go.wait()
+
+        world.deeds["paint"] = linger
+        async with world.life() as first:
+            job = await first.accept(BuildGadget(name="g"))
+            await asyncio.sleep(1)
+            async with world.life() as second:
+                await second.end(job)
+                log = list(world.host.of(job.resource_uuid).log)
+                go.set()
+                await asyncio.sleep(10)
+                assert first.jobs.runner is not None and not first.jobs.runner.running
+                assert world.host.of(job.resource_uuid).log == log
+        return job.uuid
+
+    assert check(world, run(story), JobState.SUCCEEDED).crashes == 1
+
+
+def test_a_superseded_owner_does_not_end_the_job_of_its_successor(world: World) -> None:
+    async def story() -> str:
+        here, there, visits = asyncio.Event(), asyncio.Event(), [0]
+
+        async def linger() -> None:
+            visits[0] += 1
+            await (here if visits[0] == 1 else there).wait()
+
+        world.deeds["polish"] = linger
+        async with world.life() as first:
+            uuid = (await first.run(MakeGadget(name="g"))).resource_uuid
+            job = await first.accept(PolishGadget(uuid=uuid))
+            await asyncio.sleep(1)
+            world.host.registers.clear()  # a host that does not refuse: the database has to
+            async with world.life() as second:
+                await asyncio.sleep(3)
+                here.set()
+                await asyncio.sleep(3)
+                assert world.row(job.uuid).state == "Running"
+                there.set()
+                await second.end(job)
+        return job.uuid
+
+    assert world.row(run(story)).state == "Succeeded"
+
+
 def test_a_deletion_with_children_survives_a_crash_at_every_boundary(world: World) -> None:
     """The children of a resumed step are the same children."""
 
@@ -386,6 +454,3 @@ def _payload(tx: Any, uuid: str) -> None:
     from mgmtnode.db.tables import job
 
     tx.execute(update(job).where(job.c.uuid == uuid).values(payload='{"shape":"of an earlier release"}'))
-
-
-__all__ = ["Flow"]

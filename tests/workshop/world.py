@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -20,10 +19,10 @@ from mgmtnode.config.file import Properties
 from mgmtnode.db.base import metadata
 from mgmtnode.db.engine import open_database
 from mgmtnode.db.session import Database, SqlDatabase, Tx, tell
-from mgmtnode.db.tables import CORE_TABLES, allocation, claim, cleanup_debt, event_log, job, pool, resource
+from mgmtnode.db.tables import CORE_TABLES, allocation, claim, cleanup_debt, event_log, job, resource
 from mgmtnode.errors import DATABASE_DOWN
 from mgmtnode.jobs import ledger
-from mgmtnode.jobs.job import SYSTEM, Caller, Job
+from mgmtnode.jobs.job import Caller, Job
 from mgmtnode.jobs.jobs import Jobs
 from mgmtnode.jobs.start import start_runner
 from mgmtnode.parts import Edges, Parts, assemble
@@ -42,13 +41,15 @@ ME = Caller(account_uuid="0190cccc-0000-7000-8000-000000000001", account_name="a
 class InlineDatabase(Database):
     """The real SQL in the thread of the loop, so that time stands still meanwhile; each write is a boundary.
 
-    ``lose``: the write with this number is committed but answered as if the database had gone.
+    ``lose``: the write with this number is committed but answered as if the database had gone; ``refuse``: it is
+    undone at its COMMIT.
     """
 
     def __init__(self, inner: SqlDatabase, core: Core) -> None:
         self.inner, self._core = inner, core
         self.commits = self.writes = 0
         self.lose: set[int] = set()
+        self.refuse: set[int] = set()
         self.down = False
 
     @property
@@ -66,9 +67,9 @@ class InlineDatabase(Database):
     async def write(self, work: Callable[[Tx], T]) -> T:
         await self._core.boundary("before commit")
         self._reach()
-        result, committed = self.inner._attempts(self.inner.engine, work)
-        self.commits += 1
         self.writes += 1
+        result, committed = self.inner._attempts(self.inner.engine, self._refusing(work))
+        self.commits += 1
         await self._core.boundary("after commit")
         tell(committed)
         if self.writes in self.lose:
@@ -83,6 +84,16 @@ class InlineDatabase(Database):
 
     async def close(self) -> None:
         await self.inner.close()
+
+    def _refusing(self, work: Callable[[Tx], T]) -> Callable[[Tx], T]:
+        if self.writes not in self.refuse:
+            return work
+
+        def undone(tx: Tx) -> T:
+            work(tx)
+            raise DATABASE_DOWN.error("it went away before the COMMIT")
+
+        return undone
 
     def _reach(self) -> None:
         if self.down:
@@ -121,7 +132,7 @@ class Core:
         return self.parts.context.jobs
 
     async def boot(self, manifests: list[ServiceManifest]) -> None:
-        _world, clock, rng = self.world, LoopClock(), SeededRng(self.world.lives)
+        clock, rng = LoopClock(), SeededRng(self.world.lives)
         slots = Slots("n")
         membership = Membership(self.db, slots, UuidSource(clock, rng), name="n", address="n", version="1")
         await membership.join()
@@ -271,4 +282,4 @@ class _Fixed:
         return LoopClock().monotonic()
 
 
-__all__ = ["HOST", "ME", "SYSTEM", "Core", "World", "logging", "open_world", "pool"]
+__all__ = ["HOST", "ME", "Core", "World", "open_world"]
