@@ -29,7 +29,14 @@ NAME_LENGTH = 255
 class Jobs(Protocol):
     """The part of ``mgmtnode.jobs.jobs`` the gateway needs."""
 
-    async def accept(self, msg: ApiJob[Any], caller: Caller, *, key: str | None = None) -> Job: ...
+    async def accept(
+        self,
+        msg: ApiJob[Any],
+        caller: Caller,
+        *,
+        key: str | None = None,
+        precondition: Callable[[Any], None] | None = None,
+    ) -> Job: ...
 
     async def dry_run(self, msg: ApiJob[Any], caller: Caller) -> Plan: ...
 
@@ -164,13 +171,14 @@ class Gateway:
             await self._resolve(operation, fields, caller)
             self._authorise(operation, fields, caller)
             msg = build(operation, fields, text=options.text)
-            if options.if_match:
-                await self._precondition(operation, fields, caller, options.if_match)
+            precondition = self._precondition(operation, fields, caller, options.if_match)
+            if precondition and (options.dry_run or not isinstance(msg, ApiJob)):
+                await self.db.read(precondition)
             if not isinstance(msg, ApiJob):
                 return await self._call(operation, msg, caller, options)
             if options.dry_run:
                 return Planned(await self.jobs.dry_run(msg, caller))
-            job = await self.jobs.accept(msg, caller, key=options.key)
+            job = await self.jobs.accept(msg, caller, key=options.key, precondition=precondition)
         return Accepted(operation, await self._until_ended(job, caller, options.wait), job.replayed)
 
     async def page(self, resource: Resource, listing: Listing, caller: Caller) -> Any:
@@ -267,19 +275,23 @@ class Gateway:
             count=listing.count,
         )
 
-    async def _precondition(
-        self, operation: Operation, fields: dict[str, Any], caller: Caller, wanted: str
-    ) -> None:
-        """Raises api.precondition-failed if the resource is not in the version the caller saw."""
+    def _precondition(
+        self, operation: Operation, fields: dict[str, Any], caller: Caller, wanted: str | None
+    ) -> Callable[[Any], None] | None:
+        """What raises api.precondition-failed if the resource is not in the version the caller saw."""
         target = operation.target
-        if target is None or target not in operation.addressed or wanted.strip() == "*":
-            return
+        if not wanted or target is None or target not in operation.addressed or wanted.strip() == "*":
+            return None
         uuid, resource = fields[target], operation.addressed[target]
-        found = await self.db.read(lambda tx: self.query.get(tx, resource, uuid, caller=caller))
-        if not matches(etag(found), wanted):
-            raise PRECONDITION.error(
-                f"the {resource.type} changed since it was read; read it again", resource=uuid
-            )
+
+        def check(tx: Any) -> None:
+            found = self.query.get(tx, resource, uuid, caller=caller)
+            if not matches(etag(found), wanted):
+                raise PRECONDITION.error(
+                    f"the {resource.type} changed since it was read; read it again", resource=uuid
+                )
+
+        return check
 
     def _deadline(self) -> asyncio.Timeout:
         return asyncio.timeout(self.limits.call_seconds)
