@@ -251,7 +251,7 @@ class Jobs:
         accept it again after an outage of the database."""
         row = parent.row
         origin = row.origin or (row.resource_type if row.api.endswith(".delete") else "")
-        ours = {"key": f"{row.uuid}/{key}", "parent": row.uuid, "origin": origin}
+        ours: dict[str, Any] = {"key": f"{row.uuid}/{key}", "parent": row.uuid, "origin": origin}
         job = await outlast(lambda: self.accept(msg, parent.caller, **ours, deadline=deadline))
         return await self._until_ended(job)
 
