@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -133,11 +134,15 @@ class Jobs:
         parent: str | None = None,
         origin: str = "",
         deadline: float | None = None,
+        precondition: Callable[[Tx], None] | None = None,
     ) -> Job:
-        """The accepted job, durable; or, for a known ``key``, the one accepted before. Raises what refuses it."""
+        """The accepted job, durable; or, for a known ``key``, the one accepted before. Raises what refuses it, and
+        what ``precondition`` raises; with one, nothing may be about to change the resource."""
         if parent is None and self.runner is not None and len(self.runner) >= self._config.get(JOB_OPEN):
             raise OVERLOADED.error("this node has too many open jobs", retry_after=2.0)
         request = self._request(msg, caller, key, parent, origin, deadline)
+        if precondition is not None:
+            request = replace(request, precondition=precondition)
         accepted = await self._db.write(lambda tx: self.acceptance.accept(tx, request))
         if accepted.seq:
             self._announce(accepted)
@@ -246,8 +251,12 @@ class Jobs:
         accept it again after an outage of the database."""
         row = parent.row
         origin = row.origin or (row.resource_type if row.api.endswith(".delete") else "")
-        ours = {"key": f"{row.uuid}/{key}", "parent": row.uuid, "origin": origin}
-        job = await outlast(lambda: self.accept(msg, parent.caller, **ours, deadline=deadline))
+        ours = f"{row.uuid}/{key}"
+        job = await outlast(
+            lambda: self.accept(
+                msg, parent.caller, key=ours, parent=row.uuid, origin=origin, deadline=deadline
+            )
+        )
         return await self._until_ended(job)
 
     async def stop_children(self, parent_uuid: str) -> None:

@@ -131,7 +131,9 @@ def test_a_database_that_cannot_be_reached_is_temporary(
     assert invoke(["db", "check"]) == 75
     out, err = output(capsys)
     assert out == ""
-    assert err.startswith("mgmtnode: the database did not do it")
+    assert err.startswith(
+        "mgmtnode: database.url (postgresql+psycopg2://mn:***@127.0.0.1:1/mn): the database did not do it"
+    )
     assert err.count("\n") == 1
     assert "hunter2" not in err
 

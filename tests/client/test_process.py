@@ -96,7 +96,7 @@ def test_ctrl_c_detaches_and_the_job_goes_on(tmp_path: Path, node: FakeNode, wor
 
 
 def test_ctrl_c_ends_a_watch_of_events_with_a_way_back(tmp_path: Path, node: FakeNode) -> None:
-    node.emit("vm.started", {"name": "web"})
+    node.emit("vm.started", {"body": {"vm_name": "web"}})
     with subprocess.Popen(
         [sys.executable, "-c", START, "event", "watch"], stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment(tmp_path, node),
