@@ -15,6 +15,7 @@ from mgmtnode.config.configs import GlobalConfigs
 from mgmtnode.config.file import Properties
 from mgmtnode.db.session import Database, Tx
 from mgmtnode.db.tables import CORE_TABLES
+from mgmtnode.errors import DeclarationError
 from mgmtnode.events.log import EventLog
 from mgmtnode.extension.registry import Extensions
 from mgmtnode.handlers import Handlers, bind
@@ -22,7 +23,7 @@ from mgmtnode.jobs.acceptance import DeletionCheck, JobSpec
 from mgmtnode.jobs.job import JOB
 from mgmtnode.jobs.jobs import JOB_CONFIGS, Jobs
 from mgmtnode.jobs.repository import JobRepository
-from mgmtnode.loader import events, values
+from mgmtnode.loader import LoadError, events, values, where
 from mgmtnode.ports import Clock, Rng, UuidSource
 from mgmtnode.query.engine import Query
 from mgmtnode.ring.slots import Slots
@@ -82,7 +83,7 @@ def assemble(manifests: Sequence[ServiceManifest], edges: Edges) -> Parts:
     repository, specs = JobRepository(), dict[str, JobSpec]()
     resources = declared_resources(manifests)
     context = build_context(manifests, edges, resources, (repository, specs))
-    services = [(manifest, manifest.service(context)) for manifest in manifests]
+    services = [(manifest, _build(manifest, context)) for manifest in manifests]
     hooks.handlers = bind(services)
     specs.update(hooks.handlers.jobs)
     context.jobs.learn_specs()
@@ -97,6 +98,13 @@ def assemble(manifests: Sequence[ServiceManifest], edges: Edges) -> Parts:
         specs=specs,
         resources=resources,
     )
+
+
+def _build(manifest: ServiceManifest, context: NodeContext) -> Service:
+    try:
+        return manifest.service(context)
+    except Exception as exc:
+        raise LoadError(f"{where(manifest)}: cannot be built: {type(exc).__name__}: {exc}") from exc
 
 
 def build_context(
@@ -181,7 +189,10 @@ def connect(
     """Puts extensions into their points and handlers onto the bus."""
     for manifest, service in services:
         for extension in manifest.extensions:
-            context.extensions.add(manifest.id, extension, service)
+            try:
+                context.extensions.add(manifest.id, extension, service)
+            except DeclarationError as exc:
+                raise LoadError(f"{where(manifest)}: {exc}") from exc
         for module in manifest.contract:
             context.bus.declare(events(module))
     for message, bound in handlers.internal.items():
