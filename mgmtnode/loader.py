@@ -74,6 +74,16 @@ def ordered(manifests: Iterable[ServiceManifest]) -> list[ServiceManifest]:
     return done
 
 
+def require(manifests: Iterable[ServiceManifest], strategy: type, key: str, why: str) -> None:
+    """Refuses a choice of services in which none has a strategy that the node itself cannot do without."""
+    found = (extension for manifest in manifests for extension in manifest.extensions)
+    if not any(extension.point is strategy and extension.key == key for extension in found):
+        raise LoadError(
+            f"services.enabled leaves out what has the {strategy.__name__} {key!r} (among the standard services: "
+            f"identity): {why}"
+        )
+
+
 def check(manifests: Iterable[ServiceManifest]) -> None:
     """Refuses what two services, or one service twice, declare."""
     seen: dict[tuple[str, str], str] = {}

@@ -21,7 +21,8 @@ from mgmtnode import __version__
 from mgmtnode.agents.local import LocalAgents
 from mgmtnode.agents.port import Agents
 from mgmtnode.api.app import HttpApi
-from mgmtnode.api.application import http_api
+from mgmtnode.api.application import TOKEN, http_api
+from mgmtnode.api.auth import Authenticator
 from mgmtnode.bus.bus import Bus
 from mgmtnode.bus.memory import Hub
 from mgmtnode.bus.transport import Transport, address_of
@@ -37,7 +38,7 @@ from mgmtnode.db.session_lock import SessionLock, label
 from mgmtnode.errors import UNAVAILABLE, ApiError, Category
 from mgmtnode.jobs.ending import JobEnded
 from mgmtnode.jobs.start import start_runner
-from mgmtnode.loader import discover
+from mgmtnode.loader import discover, require
 from mgmtnode.parts import Edges, Parts, assemble, declare_properties
 from mgmtnode.ports import Clock, Rng, SystemClock, SystemRng, UuidSource
 from mgmtnode.ring.slots import Slots
@@ -128,6 +129,10 @@ class ManagementNode:
     async def _read_configuration(self) -> None:
         """First, because a node with a typo in its configuration must not touch what others use."""
         declare_properties(self._manifests, self._properties)
+        require(self._manifests, Authenticator, TOKEN, "nobody could log in")
+        for unused in (core.BUS_URL, core.REDIS_URL):
+            if self._properties.get(unused):
+                log.warning("%s is set, but not used: this release runs one node at a time", unused.name)
 
     async def _lock(self) -> None:
         directory = self.data_dir

@@ -22,6 +22,7 @@ from mgmtnode.query import errors as query_errors
 from mgmtnode.tags import system_tag
 from mgmtnode.telemetry.metrics import Metrics
 
+TOKEN = "token"  # the Authenticator that REST asks
 CORE = (global_config, events_log, query_errors, system_tag)
 
 
@@ -54,7 +55,7 @@ def gateway_over(parts: Parts) -> Gateway:
         jobs=context.jobs,
         query=context.query,
         db=context.db,
-        authenticator=context.extensions.pick(Authenticator, "token"),
+        authenticator=context.extensions.pick(Authenticator, TOKEN),
         calls={message: bound.method for message, bound in handlers.calls.items()},
     )
 

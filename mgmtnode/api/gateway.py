@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -13,6 +13,7 @@ import msgspec
 from mgmtnode.api.auth import ANONYMOUS, Authenticator, authorise
 from mgmtnode.api.operations import Operation, Operations, build
 from mgmtnode.api.problems import NO_DRY_RUN, PRECONDITION
+from mgmtnode.bus.context import current
 from mgmtnode.bus.message import ApiJob, ApiMessage
 from mgmtnode.errors import NOT_FOUND, UNAUTHENTICATED
 from mgmtnode.jobs.job import JOB, Caller, Job, Plan
@@ -28,7 +29,14 @@ NAME_LENGTH = 255
 class Jobs(Protocol):
     """The part of ``mgmtnode.jobs.jobs`` the gateway needs."""
 
-    async def accept(self, msg: ApiJob[Any], caller: Caller, *, key: str | None = None) -> Job: ...
+    async def accept(
+        self,
+        msg: ApiJob[Any],
+        caller: Caller,
+        *,
+        key: str | None = None,
+        precondition: Callable[[Any], None] | None = None,
+    ) -> Job: ...
 
     async def dry_run(self, msg: ApiJob[Any], caller: Caller) -> Plan: ...
 
@@ -163,13 +171,14 @@ class Gateway:
             await self._resolve(operation, fields, caller)
             self._authorise(operation, fields, caller)
             msg = build(operation, fields, text=options.text)
-            if options.if_match:
-                await self._precondition(operation, fields, caller, options.if_match)
+            precondition = self._precondition(operation, fields, caller, options.if_match)
+            if precondition and (options.dry_run or not isinstance(msg, ApiJob)):
+                await self.db.read(precondition)
             if not isinstance(msg, ApiJob):
                 return await self._call(operation, msg, caller, options)
             if options.dry_run:
                 return Planned(await self.jobs.dry_run(msg, caller))
-            job = await self.jobs.accept(msg, caller, key=options.key)
+            job = await self.jobs.accept(msg, caller, key=options.key, precondition=precondition)
         return Accepted(operation, await self._until_ended(job, caller, options.wait), job.replayed)
 
     async def page(self, resource: Resource, listing: Listing, caller: Caller) -> Any:
@@ -212,7 +221,11 @@ class Gateway:
     ) -> Answer:
         if options.dry_run:
             raise NO_DRY_RUN.error(f"{operation.api.name} answers at once and cannot be tried dry")
-        return Done(operation, await self.calls[operation.message](msg, caller))
+        before = current.set(replace(current.get(), key=options.key))
+        try:
+            return Done(operation, await self.calls[operation.message](msg, caller))
+        finally:
+            current.reset(before)
 
     async def _until_ended(self, job: Job, caller: Caller, wait: float) -> Job:
         """A wait is a wish: the job is answered as it is when the node stops or too many wait already."""
@@ -262,19 +275,23 @@ class Gateway:
             count=listing.count,
         )
 
-    async def _precondition(
-        self, operation: Operation, fields: dict[str, Any], caller: Caller, wanted: str
-    ) -> None:
-        """Raises api.precondition-failed if the resource is not in the version the caller saw."""
+    def _precondition(
+        self, operation: Operation, fields: dict[str, Any], caller: Caller, wanted: str | None
+    ) -> Callable[[Any], None] | None:
+        """What raises api.precondition-failed if the resource is not in the version the caller saw."""
         target = operation.target
-        if target is None or target not in operation.addressed or wanted.strip() == "*":
-            return
+        if not wanted or target is None or target not in operation.addressed or wanted.strip() == "*":
+            return None
         uuid, resource = fields[target], operation.addressed[target]
-        found = await self.db.read(lambda tx: self.query.get(tx, resource, uuid, caller=caller))
-        if not matches(etag(found), wanted):
-            raise PRECONDITION.error(
-                f"the {resource.type} changed since it was read; read it again", resource=uuid
-            )
+
+        def check(tx: Any) -> None:
+            found = self.query.get(tx, resource, uuid, caller=caller)
+            if not matches(etag(found), wanted):
+                raise PRECONDITION.error(
+                    f"the {resource.type} changed since it was read; read it again", resource=uuid
+                )
+
+        return check
 
     def _deadline(self) -> asyncio.Timeout:
         return asyncio.timeout(self.limits.call_seconds)

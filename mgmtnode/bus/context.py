@@ -12,12 +12,13 @@ from mgmtnode.jobs.job import WorkToken
 class CallContext:
     """``deadline`` is on the monotonic clock of this node (on the wire it is remaining milliseconds).
     ``chain`` lists the serial keys held up the tree, so that waiting for one of them again is refused instead
-    of hanging."""
+    of hanging. ``key`` is the idempotency key of an ApiCall, for its handler alone."""
 
     deadline: float | None = None
     chain: tuple[str, ...] = ()
     trace: str = ""
     work: WorkToken | None = None
+    key: str | None = None
 
 
 EMPTY = CallContext()

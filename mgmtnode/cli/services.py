@@ -66,6 +66,8 @@ def _message(message: Any) -> str:
     api = getattr(message, "api", None)
     if api is None:
         return str(message.__name__)
+    if getattr(message, "internal", False):
+        return f"{message.__name__}  {api.name}  (a job between services)"
     return f"{message.__name__}  {api.name}  {api.verb} /v1{api.path}" + ("  (operator)" if api.admin else "")
 
 

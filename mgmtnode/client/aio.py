@@ -150,6 +150,10 @@ class AsyncClient(ClientCore[AsyncCollection]):
         """Sends a message of ``mgmtnode.contracts``: ``await client.submit(CreateZone(name="west"))``."""
         return AsyncJob(self, await self.run(ops.submit(self.caller, message, Options(dry_run, wait))))
 
+    async def call(self, message: ops.ApiMessage) -> Any:
+        """The answer to a message that is no job: ``await client.call(GetCapacity())``."""
+        return (await self.run(ops.submit(self.caller, message, Options()))).result
+
     async def job(self, uuid: str) -> AsyncJob:
         return AsyncJob(self, Accepted(await self.run(self.job_calls.get(uuid))))
 

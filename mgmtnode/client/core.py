@@ -37,7 +37,6 @@ class Known(Generic[C]):
     quotas: C
     global_configs: C
     tags: C
-    nodes: C
 
 
 class ClientCore(Known[C]):

@@ -146,6 +146,10 @@ class Client(ClientCore[Collection]):
         """Sends an API message of ``mgmtnode.contracts``: ``client.submit(CreateZone(name="west"))``."""
         return Job(self, self.run(ops.submit(self.caller, message, Options(dry_run, wait))))
 
+    def call(self, message: ops.ApiMessage) -> Any:
+        """The answer to a message that is no job: ``client.call(GetCapacity())``."""
+        return self.run(ops.submit(self.caller, message, Options())).result
+
     def job(self, uuid: str) -> Job:
         return Job(self, Accepted(self.run(self.job_calls.get(uuid))))
 

@@ -76,12 +76,20 @@ class JsonOf(TypeDecorator[Any]):
 
 
 def ref(
-    name: str, type_: str, *, as_: str = "", back: str = "", nullable: bool = False, index: bool = True
+    name: str,
+    type_: str,
+    *,
+    as_: str = "",
+    back: str = "",
+    nullable: bool = False,
+    index: bool = True,
+    part_of: bool = False,
 ) -> Column[Any]:
     """A column with the uuid of another resource: ``ref("cluster_uuid", "cluster", as_="cluster", back="hosts")``.
 
     ``as_`` is how queries reach the resource from here (default: the column's name without ``_uuid``), ``back``
-    how they reach this table from there. A foreign key to ``resource``, ON DELETE RESTRICT: a deletion that forgot
+    how they reach this table from there. ``part_of``: what is here belongs to whoever that belongs to, always. A
+    foreign key to ``resource``, ON DELETE RESTRICT: a deletion that forgot
     somebody fails instead of leaving a dangling uuid.
     """
     return Column(
@@ -90,7 +98,7 @@ def ref(
         ForeignKey("resource.uuid", ondelete="RESTRICT"),
         nullable=nullable,
         index=index,
-        info={"ref": type_, "as": as_ or name.removesuffix("_uuid"), "back": back},
+        info={"ref": type_, "as": as_ or name.removesuffix("_uuid"), "back": back, "part_of": part_of},
     )
 
 

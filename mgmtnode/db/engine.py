@@ -80,7 +80,7 @@ def _sqlite(url: str, begin: str, size: int, *pragmas: str) -> Engine:
             "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
-            "cache_size=-32768",
+            "cache_size=-8192",
             "temp_store=2",
             *pragmas,
         ):

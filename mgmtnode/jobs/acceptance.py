@@ -13,7 +13,7 @@ import msgspec
 from mgmtnode.bus.message import ApiJob
 from mgmtnode.config.global_config import GlobalConfig
 from mgmtnode.db.session import Tx
-from mgmtnode.errors import DENIED, KEY_REUSED, NOT_FOUND, QUEUE_FULL, REENTRY
+from mgmtnode.errors import CONFLICT, DENIED, KEY_REUSED, NOT_FOUND, QUEUE_FULL, REENTRY
 from mgmtnode.jobs.job import Caller, Job, JobState
 from mgmtnode.jobs.repository import JobRepository
 from mgmtnode.ring.slots import slot_of
@@ -80,6 +80,7 @@ class Request:
     parent: str | None
     origin: str
     deadline: float
+    precondition: Callable[[Tx], None] | None = None
 
     @property
     def payload(self) -> bytes:
@@ -108,6 +109,9 @@ class Acceptance:
         """The job's row, new or the one accepted before under the same key (``replayed``, seq 0)."""
         if request.key and (earlier := self._replay(tx, request)):
             return earlier
+        if request.precondition:
+            self._alone(tx, request)
+            request.precondition(tx)
         self.check(tx, request)
         seq = self._jobs.insert(tx, self._row(tx, request))
         if seq is None:  # the same key was accepted a moment ago by another node
@@ -115,6 +119,12 @@ class Acceptance:
             assert replay is not None
             return replay
         return Accepted(_fresh(tx, request), seq)
+
+    def _alone(self, tx: Tx, request: Request) -> None:
+        """Refuses if an open job may still change what the caller saw; until the commit, no other gets in between."""
+        self._jobs.enqueue(tx, request.resource_uuid)
+        if self._jobs.waiting(tx, request.resource_uuid):
+            raise CONFLICT.error("a job is about to change it; read it again", resource=request.resource_uuid)
 
     def check(self, tx: Tx, request: Request) -> None:
         """Everything that may refuse the request: references, ownership, queue bound, validators."""

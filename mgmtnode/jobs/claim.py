@@ -124,6 +124,8 @@ class Claims:
         )
         claimed.journal = journal
         claimed.broken = _decode(claimed)
+        row.caller = row.payload = ""  # decoded: thousands of jobs may wait for their hosts at once
+        row.journal = None
         return claimed
 
 

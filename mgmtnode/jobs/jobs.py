@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -33,6 +35,7 @@ from mgmtnode.workflow.engine import UNDO_KEY
 log = logging.getLogger(__name__)
 POLL = 2.0  # seconds between looks at a job whose end nobody announced
 MAX_WAIT = 60.0
+RECENT = 256  # jobs whose end was told a moment ago
 OPEN_LIMIT = 20_000
 OVERDUE_AT_ONCE = 200
 
@@ -112,6 +115,7 @@ class Jobs:
         self._specs, self._jobs = specs, repository
         self._by_type: dict[type[ApiJob[Any]], JobSpec] = {}
         self._ends = Ends()
+        self._just_ended: deque[str] = deque(maxlen=RECENT)
         self.acceptance = Acceptance(repository, lambda: config.get(JOB_QUEUE))
         self.runner: Runner | None = None
         bus.subscribe(JobEnded, self._ended)
@@ -130,11 +134,15 @@ class Jobs:
         parent: str | None = None,
         origin: str = "",
         deadline: float | None = None,
+        precondition: Callable[[Tx], None] | None = None,
     ) -> Job:
-        """The accepted job, durable; or, for a known ``key``, the one accepted before. Raises what refuses it."""
+        """The accepted job, durable; or, for a known ``key``, the one accepted before. Raises what refuses it, and
+        what ``precondition`` raises; with one, nothing may be about to change the resource."""
         if parent is None and self.runner is not None and len(self.runner) >= self._config.get(JOB_OPEN):
             raise OVERLOADED.error("this node has too many open jobs", retry_after=2.0)
         request = self._request(msg, caller, key, parent, origin, deadline)
+        if precondition is not None:
+            request = replace(request, precondition=precondition)
         accepted = await self._db.write(lambda tx: self.acceptance.accept(tx, request))
         if accepted.seq:
             self._announce(accepted)
@@ -157,12 +165,24 @@ class Jobs:
         loop = asyncio.get_running_loop()
         until = loop.time() + min(seconds, MAX_WAIT)
         with self._ends.of(uuid) as end:
+            await self._until_told(uuid, end, until)
             while True:
                 job = await self._db.read(lambda tx: self._visible(tx, uuid, caller))
                 left = until - loop.time()
                 if job.ended or left <= 0:
                     return job if job.ended or caller is None else await self.get(uuid, caller)
                 await _first(end, min(POLL, left))
+
+    async def _until_told(self, uuid: str, end: asyncio.Event, until: float) -> None:
+        """Spares looking at a job that runs here before its end is told."""
+        loop = asyncio.get_running_loop()
+        while self.runner is not None and uuid in self.runner and not end.is_set():
+            left = until - loop.time()
+            if (
+                left <= 0 or uuid in self._just_ended
+            ):  # told before we listened, and the runner forgets it next
+                return
+            await _first(end, min(POLL, left))
 
     async def cancel(self, uuid: str, caller: Caller) -> Job:
         """Asks the job and its children to stop; an ended job is returned as it is."""
@@ -231,8 +251,12 @@ class Jobs:
         accept it again after an outage of the database."""
         row = parent.row
         origin = row.origin or (row.resource_type if row.api.endswith(".delete") else "")
-        ours = {"key": f"{row.uuid}/{key}", "parent": row.uuid, "origin": origin}
-        job = await outlast(lambda: self.accept(msg, parent.caller, **ours, deadline=deadline))
+        ours = f"{row.uuid}/{key}"
+        job = await outlast(
+            lambda: self.accept(
+                msg, parent.caller, key=ours, parent=row.uuid, origin=origin, deadline=deadline
+            )
+        )
         return await self._until_ended(job)
 
     async def stop_children(self, parent_uuid: str) -> None:
@@ -328,6 +352,7 @@ class Jobs:
         return Progress(step=run.live.step, percent=percent, steps=run.live.records)
 
     async def _ended(self, event: JobEnded) -> None:
+        self._just_ended.append(event.resource_uuid)
         self._ends.tell(event.resource_uuid)
 
 

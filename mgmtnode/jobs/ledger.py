@@ -135,14 +135,14 @@ def restore(tx: Tx, holder: str) -> None:
     tx.execute(update(allocation).where(quarantined).values(state="LIVE"))
 
 
-def owe(tx: Tx, host_uuid: str, holder: str, reason: str) -> None:
-    """Writes down that something of ``holder`` may be left on the host. Only inside a job."""
+def owe(tx: Tx, host_uuid: str, holder: str, *, job_uuid: str, reason: str) -> None:
+    """Writes down that something of ``holder`` may be left on the host."""
     make = (sqlite if tx.dialect == "sqlite" else postgresql).insert(cleanup_debt)
     values = {
         "uuid": str(uuid5(UUID(host_uuid), holder)),
         "host_uuid": host_uuid,
         "resource_uuid": holder,
-        "job_uuid": tx.job.job_uuid,
+        "job_uuid": job_uuid,
         "reason": reason,
         "created_at": tx.now,
     }

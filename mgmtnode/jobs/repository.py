@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import and_, delete, func, or_, select, update
+from sqlalchemy import and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mgmtnode.db.session import Tx
@@ -48,13 +48,56 @@ class JobRow(msgspec.Struct, kw_only=True):
 
 ROW = tuple(job.c[f] for f in JobRow.__struct_fields__)
 
+# Written once: building a statement costs more than running it, and every job runs these.
+_THIS = job.c.uuid == bindparam("this")
+_WAITS_HERE = and_(job.c.resource_uuid == bindparam("here"), job.c.state.in_(OPEN))
+_MINE = select(job.c.resource_uuid, job.c.seq).where(_THIS).subquery()
+_BEFORE_MINE = and_(
+    job.c.resource_uuid == _MINE.c.resource_uuid, job.c.state.in_(OPEN), job.c.seq < _MINE.c.seq
+)
+INSERT = {
+    "sqlite": sqlite.insert(job).on_conflict_do_nothing().returning(job.c.seq),
+    "postgresql": postgresql.insert(job).on_conflict_do_nothing().returning(job.c.seq),
+}
+SHOW = select(*VIEW).where(_THIS)
+GET = select(*ROW).where(_THIS)
+AHEAD = select(job.c.seq).where(_WAITS_HERE, job.c.seq < bindparam("before")).limit(1)
+POSITION = select(func.count()).select_from(job).join(_MINE, _BEFORE_MINE)
+EPOCH = (
+    select(ring_slot.c.epoch)
+    .where(ring_slot.c.slot == bindparam("which"), ring_slot.c.owner == bindparam("name"))
+    .where(ring_slot.c.incarnation == bindparam("life"))
+    .with_for_update(read=True)
+)
+TAKE = update(job).where(_THIS, job.c.state == bindparam("was"), job.c.fence <= bindparam("below"))
+WRITE = (
+    update(job)
+    .where(_THIS, job.c.fence == bindparam("held"), job.c.state == bindparam("was"))
+    .returning(job.c.cancel_requested)
+)
+RELEASE = delete(claim).where(
+    claim.c.resource_uuid == bindparam("here"), claim.c.job_uuid == bindparam("this")
+)
+KNOWN = select(resource.c.uuid, resource.c.type, resource.c.account_uuid).where(
+    resource.c.uuid.in_(bindparam("these", expanding=True))
+)
+
+
+def _hold(dialect: Any) -> Any:
+    statement = dialect.insert(claim)
+    new = statement.excluded
+    return statement.on_conflict_do_update(
+        index_elements=["resource_uuid"], set_={"fence": new.fence}, where=claim.c.job_uuid == new.job_uuid
+    )
+
+
+HOLD = {"sqlite": _hold(sqlite), "postgresql": _hold(postgresql)}
+
 
 class JobRepository:
     def insert(self, tx: Tx, values: dict[str, Any]) -> int | None:
         """The new job's seq; None if (account, key) exists."""
-        make = (sqlite if tx.dialect == "sqlite" else postgresql).insert(job)
-        statement = make.values(values).on_conflict_do_nothing().returning(job.c.seq)
-        return tx.execute(statement).scalar()
+        return tx.execute(INSERT[tx.dialect], values).scalar()
 
     def by_key(self, tx: Tx, account: str, key: str) -> tuple[str, Job] | None:
         """(request hash, job) of an earlier request with this key."""
@@ -63,11 +106,11 @@ class JobRepository:
         return (str(row["request_hash"]), _view(row)) if row else None
 
     def view(self, tx: Tx, uuid: str) -> Job | None:
-        row = tx.execute(select(*VIEW).where(job.c.uuid == uuid)).mappings().first()
+        row = tx.execute(SHOW, {"this": uuid}).mappings().first()
         return _view(row) if row else None
 
     def get(self, tx: Tx, uuid: str) -> JobRow | None:
-        row = tx.execute(select(*ROW).where(job.c.uuid == uuid)).mappings().first()
+        row = tx.execute(GET, {"this": uuid}).mappings().first()
         return JobRow(**row) if row else None
 
     def waiting(self, tx: Tx, resource_uuid: str) -> int:
@@ -75,10 +118,7 @@ class JobRepository:
 
     def ahead(self, tx: Tx, resource_uuid: str, seq: int) -> bool:
         """Whether an earlier accepted job on the resource has not ended."""
-        return (
-            tx.execute(select(job.c.seq).where(_open_on(resource_uuid), job.c.seq < seq).limit(1)).first()
-            is not None
-        )
+        return tx.execute(AHEAD, {"here": resource_uuid, "before": seq}).first() is not None
 
     def before(self, tx: Tx, resource_uuid: str, uuid: str) -> list[str]:
         """The open jobs on the resource accepted before job ``uuid``, oldest first."""
@@ -88,11 +128,7 @@ class JobRepository:
 
     def position(self, tx: Tx, uuid: str) -> int:
         """How many open jobs on its resource come before job ``uuid``."""
-        mine = select(job.c.resource_uuid, job.c.seq).where(job.c.uuid == uuid).subquery()
-        ahead = and_(
-            job.c.resource_uuid == mine.c.resource_uuid, job.c.state.in_(OPEN), job.c.seq < mine.c.seq
-        )
-        return int(tx.execute(select(func.count()).select_from(job).join(mine, ahead)).scalar() or 0)
+        return int(tx.execute(POSITION, {"this": uuid}).scalar() or 0)
 
     def family(self, tx: Tx, uuid: str) -> list[str]:
         """The job and its open descendants."""
@@ -130,37 +166,29 @@ class JobRepository:
 
     def epoch(self, tx: Tx, slot: int, owner: str, incarnation: int) -> int | None:
         """The slot's epoch if this node owns it; the row stays locked, so no takeover commits meanwhile."""
-        where = and_(
-            ring_slot.c.slot == slot, ring_slot.c.owner == owner, ring_slot.c.incarnation == incarnation
-        )
-        return tx.execute(select(ring_slot.c.epoch).where(where).with_for_update(read=True)).scalar()
+        return tx.execute(EPOCH, {"which": slot, "name": owner, "life": incarnation}).scalar()
 
     def take(self, tx: Tx, row: JobRow, values: dict[str, Any]) -> None:
         """The compare-and-set of a claim. Raises Fenced."""
-        where = and_(job.c.uuid == row.uuid, job.c.state == row.state, job.c.fence <= values["fence"])
-        if not tx.execute(update(job).where(where).values(values)).rowcount:
+        mine = {"this": row.uuid, "was": row.state, "below": values["fence"]}
+        if not tx.execute(TAKE, values | mine).rowcount:
             raise Fenced
 
     def hold(self, tx: Tx, resource_uuid: str, job_uuid: str, fence: int) -> bool:
         """Inserts the claim, the database's own «one job a resource»; False if another job has it."""
-        make = (sqlite if tx.dialect == "sqlite" else postgresql).insert(claim)
         values = {"resource_uuid": resource_uuid, "job_uuid": job_uuid, "fence": fence}
-        statement = make.values(values).on_conflict_do_update(
-            index_elements=["resource_uuid"], set_={"fence": fence}, where=claim.c.job_uuid == job_uuid
-        )
-        return bool(tx.execute(statement).rowcount)
+        return bool(tx.execute(HOLD[tx.dialect], values).rowcount)
 
     def write(self, tx: Tx, uuid: str, fence: int, state: JobState, values: dict[str, Any]) -> bool:
         """The compare-and-set of a running job; whether somebody asked it to stop. Raises Fenced when it is not
         ours in that state any more."""
-        where = and_(job.c.uuid == uuid, job.c.fence == fence, job.c.state == state)
-        row = tx.execute(update(job).where(where).values(values).returning(job.c.cancel_requested)).first()
+        row = tx.execute(WRITE, values | {"this": uuid, "held": fence, "was": state}).first()
         if row is None:
             raise Fenced
         return bool(row[0])
 
     def release(self, tx: Tx, resource_uuid: str, job_uuid: str) -> None:
-        tx.execute(delete(claim).where(claim.c.resource_uuid == resource_uuid, claim.c.job_uuid == job_uuid))
+        tx.execute(RELEASE, {"here": resource_uuid, "this": job_uuid})
 
     def request_cancel(self, tx: Tx, uuid: str) -> JobRow | None:
         """Asks an open job to stop. The row as it is now; None if it has ended."""
@@ -193,8 +221,9 @@ class JobRepository:
             tx.execute(update(job).where(where).values(owner_node=None))
 
     def cancelled(self, tx: Tx, uuids: Iterable[str]) -> set[str]:
-        where = and_(job.c.uuid.in_(list(uuids)), job.c.cancel_requested, job.c.state.in_(OPEN))
-        return {str(r[0]) for r in tx.execute(select(job.c.uuid).where(where))}
+        """Those of the jobs that somebody asked to stop. Few are asked: all of these are read, not all of those."""
+        asked = select(job.c.uuid).where(job.c.cancel_requested, job.c.state.in_(OPEN))
+        return {str(r[0]) for r in tx.execute(asked)}.intersection(uuids)
 
     def open_in(
         self, tx: Tx, slots: Sequence[int] | None, after: int, limit: int
@@ -210,11 +239,7 @@ class JobRepository:
 
     def known(self, tx: Tx, uuids: Sequence[str]) -> dict[str, tuple[str, str]]:
         """(type, account) of those resources that exist."""
-        rows = tx.execute(
-            select(resource.c.uuid, resource.c.type, resource.c.account_uuid).where(
-                resource.c.uuid.in_(uuids)
-            )
-        )
+        rows = tx.execute(KNOWN, {"these": list(uuids)})
         return {str(r[0]): (str(r[1]), str(r[2])) for r in rows}
 
     def shared(self, tx: Tx, uuids: Sequence[str], account: str) -> set[str]:

@@ -38,6 +38,10 @@ class Runner:
         """Open jobs this node knows of."""
         return len(self._known)
 
+    def __contains__(self, uuid: object) -> bool:
+        """Whether the job waits or runs here."""
+        return uuid in self._known
+
     def offer(self, seq: int, uuid: str, resource_uuid: str) -> None:
         """Says that a job of an own slot waits. Offering it again does nothing."""
         if uuid in self._known or self.closing:

@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 from sqlalchemy import JSON, ColumnElement, Text, case, cast, false, func, literal_column, select, true
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.engine import Dialect
 
 from mgmtnode.query.graph import CORE_FIELDS, Embedded, Field
@@ -110,7 +111,9 @@ class Selection:
             pairs += [literal_column(f"'{name}'"), self._json(inner, name, hints[name])]
         rows, uuid = reach(outer, edge, inner)
         entry = func.json_object(*pairs) if self._sqlite else func.json_build_object(*pairs)
-        return self._list(rows.with_only_columns(self._aggregate(entry)).where(uuid == outer.uuid))
+        return self._list(
+            rows.with_only_columns(self._aggregate(entry, inner.root.uuid)).where(uuid == outer.uuid)
+        )
 
     def _uuids(self, embedded: Embedded) -> ColumnElement[Any]:
         outer, edge = self._scope.root, embedded.edge
@@ -121,10 +124,11 @@ class Selection:
             node = self._scope.graph[edge.target]
             other = node.table.alias()
             far, entry = other.c[edge.far], other.c[node.key]
-        return self._list(select(self._aggregate(entry)).where(far == outer.uuid))
+        return self._list(select(self._aggregate(entry, entry)).where(far == outer.uuid))
 
-    def _aggregate(self, entry: Any) -> Any:
-        return func.json_group_array(entry) if self._sqlite else func.json_agg(entry)
+    def _aggregate(self, entry: Any, key: Any) -> Any:
+        """In the order of the keys; rows of SQLite come in that of creation."""
+        return func.json_group_array(entry) if self._sqlite else func.json_agg(aggregate_order_by(entry, key))
 
     def _list(self, rows: Any) -> ColumnElement[Any]:
         listed = rows.correlate(self._scope.root.uuid.table).scalar_subquery()

@@ -118,7 +118,7 @@ class JobJournal:
         if self._flow.hosts is None or self._claimed.context is None:
             return
         for host in self._flow.hosts(self._claimed.context):
-            ledger.owe(tx, host, row.resource_uuid, reason)
+            ledger.owe(tx, host, row.resource_uuid, job_uuid=row.uuid, reason=reason)
 
     def _write(self, tx: Tx, state: JobState, values: dict[str, Any]) -> bool:
         return self._jobs.write(tx, self._claimed.row.uuid, self._claimed.fence, state, values)

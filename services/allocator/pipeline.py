@@ -64,6 +64,9 @@ def filters(request: ReserveHost, shut: Closed) -> list[Filter]:
         Filter("state", lambda r: r.state == ENABLED, "they are disabled or in maintenance"),
         Filter("status", lambda r: r.status == CONNECTED, "they are not connected"),
         Filter("cluster and zone state", lambda r: r not in shut, "their cluster or zone is disabled"),
+        Filter(  # over-provisioning shares threads among VMs; one VM cannot use more than there are
+            "host size", lambda r: r.threads >= request.cpu, f"they have less than {request.cpu} threads"
+        ),
         Filter(
             "cpu", lambda r: r.cpu_free >= request.cpu, f"they have less than {request.cpu} virtual CPUs left"
         ),

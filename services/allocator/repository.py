@@ -31,6 +31,7 @@ class HostRow(msgspec.Struct, frozen=True):
     status: str
     cpu_free: int
     memory_free: int
+    threads: int
 
 
 _cpu, _memory = pool.alias("cpu_pool"), pool.alias("memory_pool")
@@ -40,6 +41,7 @@ _hosts = (
         *(host_capacity.c[f] for f in HostRow.__struct_fields__[:6]),
         _cpu_free.label("cpu_free"),
         _memory_free.label("memory_free"),
+        host_capacity.c.cpu.label("threads"),
     )
     .join(_cpu, and_(_cpu.c.resource_uuid == host_capacity.c.host_uuid, _cpu.c.kind == CPU))
     .join(_memory, and_(_memory.c.resource_uuid == host_capacity.c.host_uuid, _memory.c.kind == MEMORY))
@@ -69,6 +71,7 @@ def _fitting(shape: Shape) -> Select[Any]:
     statement = _hosts.where(
         host_capacity.c.state == ENABLED,
         host_capacity.c.status == CONNECTED,
+        host_capacity.c.cpu >= bindparam("cpu", type_=BigInteger),
         _cpu_free >= bindparam("cpu", type_=BigInteger),
         _memory_free >= bindparam("memory", type_=BigInteger),
     )

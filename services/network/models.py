@@ -44,7 +44,7 @@ l3_network = resource_table(
 
 ip_range = resource_table(
     "ip_range",
-    ref("l3_network_uuid", "l3_network", back="ip_ranges"),
+    ref("l3_network_uuid", "l3_network", back="ip_ranges", part_of=True),
     Column("start_ip", String(15), nullable=False),
     Column("end_ip", String(15), nullable=False),
     Column("gateway", String(15)),
@@ -57,7 +57,7 @@ ip_range = resource_table(
 
 nic = resource_table(
     "nic",
-    ref("vm_uuid", "vm", as_="vm", back="nics"),
+    ref("vm_uuid", "vm", as_="vm", back="nics", part_of=True),
     ref("l3_network_uuid", "l3_network", back="nics", index=False),
     ref("ip_range_uuid", "ip_range", back="nics", nullable=True),
     Column("mac", String(17), nullable=False, unique=True),

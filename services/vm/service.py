@@ -134,7 +134,9 @@ class VmService(Service):
 
     @job(CREATE_VM)
     def create(self, msg: CreateVm, work: WorkToken) -> CreateContext:
-        nics = [self.node.uuids.draw() for _ in msg.l3_network_uuids]
+        nics = sorted(
+            self.node.uuids.draw() for _ in msg.l3_network_uuids
+        )  # inventories list them in this order
         return CreateContext(uuid=work.resource_uuid, msg=msg, nic_uuids=nics)
 
     @job(START_VM)

@@ -124,7 +124,11 @@ class ScriptedJobs:
     async def dry_run(self, msg: ApiJob[Any], caller: Caller) -> Plan:
         return Plan(api=msg.api.name, resource_type=msg.creates, resource_uuid=uuid(7), steps=["save"])
 
-    async def accept(self, msg: ApiJob[Any], caller: Caller, *, key: str | None = None) -> Job:
+    async def accept(
+        self, msg: ApiJob[Any], caller: Caller, *, key: str | None = None, precondition: Any = None
+    ) -> Job:
+        if precondition is not None:
+            precondition(None)
         if self.refuse:
             raise self.refuse
         self.accepted.append((msg, caller, key))

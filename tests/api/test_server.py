@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 
 import httpx
 import pytest
@@ -145,5 +146,53 @@ def test_stopping_lets_requests_in_flight_end_and_refuses_new_ones(world, run) -
             await stopping
             with pytest.raises(httpx.ConnectError):
                 await client.get("/livez")
+
+    run(story())
+
+
+def test_connections_answer_without_the_delay_of_nagle(run) -> None:
+    """It costs 40 ms for each answer whose head and body are written one after the other."""
+
+    async def story() -> None:
+        listening = server._bind("127.0.0.1", 0)
+        taken: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        async def accepted(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            taken.set_result(
+                writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            )
+            writer.close()
+
+        async with await asyncio.start_server(accepted, sock=listening):
+            _, writer = await asyncio.open_connection(*listening.getsockname())
+            assert await asyncio.wait_for(taken, 10)
+            writer.close()
+
+    run(story())
+
+
+def test_a_body_that_is_too_large_is_refused_with_an_answer_that_arrives(world, run) -> None:
+    """Closing on what nobody read resets the connection, and the answer is lost on its way."""
+
+    async def story() -> None:
+        await world.api.start()
+        head = HEAD + b"content-length: %d\r\n\r\n" % (4 << 20)
+        chunked = HEAD + b"transfer-encoding: chunked\r\n\r\n400000\r\n"
+        for start in (head, chunked):
+            answer = await talk(world.api.port, start, *[b"x" * 65536] * 64)
+            assert answer.startswith(b"HTTP/1.1 413") and b"api.too-large" in answer
+        await world.api.stop(1)
+
+    run(story())
+
+
+def test_what_is_no_request_is_told_so_with_a_problem(world, run) -> None:
+    async def story() -> None:
+        await world.api.start()
+        answer = await talk(world.api.port, b"nonsense\r\n\r\n")
+        assert b"application/problem+json" in answer and b"api.malformed-request" in answer
+        answer = await talk(world.api.port, b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"y" * 70_000)
+        assert answer.startswith(b"HTTP/1.1 431") and b"api.head-too-large" in answer
+        await world.api.stop(1)
 
     run(story())

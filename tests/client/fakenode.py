@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -193,7 +194,7 @@ class FakeNode:
 
     def _accept(self, parts: list[str], seen: Seen) -> str:
         plural, body = parts[0], seen.body
-        if len(parts) > 1 and plural != "global-configs":
+        if len(parts) > 1 and plural not in ("global-configs", "resources"):
             self._row(parts)
         if plural == "vms" and len(parts) == 1:
             body = {
@@ -276,7 +277,7 @@ class _Handler(BaseHTTPRequestHandler):
         )
         if url.path == "/v1/events" and not self.fake.script:
             self.fake.seen.append(seen)
-            return self._events(headers)
+            return self._events(headers, dict(seen.query).get("types", "*"))
         answer = self.fake.answer(seen)
         if answer is None:
             self.close_connection = True
@@ -296,7 +297,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = _serve
 
-    def _events(self, headers: dict[str, str]) -> None:
+    def _events(self, headers: dict[str, str], types: str) -> None:
         """Ends the stream after ``events_per_connection`` events, in the middle of the next one."""
         self.close_connection = True
         self.send_response(200)
@@ -306,6 +307,8 @@ class _Handler(BaseHTTPRequestHandler):
         end = min(len(self.fake.events), start + self.fake.events_per_connection)
         self.wfile.write(b": hello\n\nretry: 1\n\n")
         for number, kind, data in self.fake.events[start:end]:
+            if not fnmatchcase(kind, types):
+                continue
             text = f"id: {number}\nevent: {kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
             self.wfile.write(text.encode())
         self.wfile.write(b"id: 999\nevent: half\ndata: {")

@@ -59,8 +59,8 @@ def test_the_same_list_in_every_format(mnctl: Mnctl, node: FakeNode) -> None:
     nics = [{"ip": "10.0.0.1"}, {"ip": "10.0.0.2"}]
     vm = node.add("vms", name="web", state="Running", cpu=2, memory=3 << 29, nics=nics, host_uuid=None)
     table, wide = mnctl("vm", "list").out, mnctl("-o", "wide", "vm", "list").out
-    assert table.splitlines()[0].split() == ["NAME", "STATE", "NICS", "IP", "CPU", "MEMORY", "UUID"]
-    assert "web   Running  10.0.0.1,10.0.0.2  2    1.5 GiB" in table and "HOST" in wide.splitlines()[0]
+    assert table.splitlines()[0].split() == ["NAME", "STATE", "IP", "CPU", "MEMORY", "HOST", "UUID"]
+    assert "web   Running  10.0.0.1,10.0.0.2  2    1.5 GiB" in table and "ZONE" in wide.splitlines()[0]
     assert json.loads(mnctl("vm", "list", "-o", "json").out) == [vm]
     assert pyyaml.safe_load(mnctl("vm", "list", "-o", "yaml").out) == [vm]
     assert "\x1b" not in table

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
-from mgmtnode.db.tables import CORE_TABLES
+from mgmtnode.db.tables import CORE_TABLES, allocation, claim, job, pool
+from mgmtnode.jobs.repository import OPEN
 from mgmtnode.testing.cloud import Cloud
 from tests.e2e.document import Document
 
 CHATTER = {"session", "mn_node", "ring_slot", "mn_lease", "lease"}  # change while nobody asks for anything
-WORK = {"job", "claim"}  # what a request leaves behind that was accepted and then failed
+WORK = {"job", "claim", "event"}  # what a request leaves behind that was accepted and then failed
 GIB = 1 << 30
 
 Snapshot = dict[str, list[str]]
@@ -97,3 +98,26 @@ def differences(before: Snapshot, after: Snapshot) -> list[str]:
         )
         for row in sorted(rows)
     ]
+
+
+def book_faults(tx: Any) -> list[str]:
+    """What in the ledger does not add up, and claims that outlive their job. Only when no job is open."""
+    held: dict[tuple[str, str], int] = {}
+    rows = select(allocation.c.pool_uuid, allocation.c.kind, func.sum(allocation.c.amount))
+    rows = rows.where(
+        allocation.c.unit.is_(None)
+    )  # units, such as addresses, are counted by their uniqueness
+    for uuid, kind, amount in tx.execute(rows.group_by(allocation.c.pool_uuid, allocation.c.kind)):
+        held[(uuid, kind)] = int(amount)
+    found = []
+    for row in tx.execute(select(pool)).mappings():
+        amount = held.pop((row["resource_uuid"], row["kind"]), 0)
+        if amount != row["used"] or row["used"] > row["total"]:
+            found.append(f"pool {dict(row)} with {amount} allocated")
+    found += [f"{amount} of {key} allocated from no pool" for key, amount in held.items()]
+    open_jobs = select(job.c.uuid).where(job.c.state.in_(OPEN))
+    found += [
+        f"claim {dict(row)}"
+        for row in tx.execute(select(claim).where(claim.c.job_uuid.not_in(open_jobs))).mappings()
+    ]
+    return found

@@ -15,8 +15,10 @@ from tests.e2e.test_bad_input import nothing_done, refused, unchanged
 
 __all__ = ["nothing_done", "unchanged"]
 PATIENCE = 20.0
-TIMES = ["2026-01-01T00:00:00", "0001-01-01T00:00:00Z", "0000-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59-23:59",
-         "0001-01-01T00:00:00+23:59", "10000-01-01T00:00:00Z", "2026-02-30T00:00:00Z", "2026-01-01T00:00:00+99:99",
+TIMES = ["2026-01-01T00:00:00", "0001-01-01T00:00:00Z", "0000-01-01T00:00:00Z", "9999-12-31T23:59:59Z",
+         "9999-12-31T23:59:59-23:59",
+         "0001-01-01T00:00:00+23:59", "10000-01-01T00:00:00Z", "2026-02-30T00:00:00Z",
+         "2026-01-01T00:00:00+99:99",
          "2026-01-01", "now", "1e9", "2026-01-01T24:00:00Z", "-0001-01-01T00:00:00Z"]  # fmt: skip
 NUMBERS = ["9223372036854775807", "9223372036854775808", "-9223372036854775809", "1e400", "1e-400", "NaN", "Infinity",
            "0x10", "1_000", "٣", "1.5", "", " 1", "9" * 400, "2147483648", "-2147483649"]  # fmt: skip
@@ -29,7 +31,8 @@ UUIDS = [
     NOWHERE.replace("-", ""),
     "x" * 400,
 ]
-TEXTS = ["", "%", "_", "\\", "%\\", "'", "' or '1'='1", '"', "\U0010ffff", "\ud7ff\ue000", "\u202eabc", "a" * 5000, ";--",
+TEXTS = ["", "%", "_", "\\", "%\\", "'", "' or '1'='1", '"', "\U0010ffff", "\ud7ff\ue000", "\u202eabc",
+         "a" * 5000, ";--",
          "null", "%" * 2000, "{}", "$$", ":c0", "%(x)s", "?"]  # fmt: skip
 OPERATORS = [
     "=",
@@ -125,13 +128,17 @@ def test_headers_with_nonsense_are_refused_or_mean_nothing(scene: Scene, unchang
     for name, value in [
         ("authorization", "Bearer"), ("authorization", "Bearer \u00ff"), ("authorization", "Basic YTpi"),
         ("authorization", "Bearer " + "x" * 5000), ("authorization", "Bearer a b"), ("authorization", "\x7f"),
-        ("idempotency-key", ""), ("idempotency-key", "x" * 256), ("idempotency-key", "\u00e9"), ("idempotency-key", "a\tb"),
+        ("idempotency-key", ""), ("idempotency-key", "x" * 256), ("idempotency-key", "\u00e9"),
+        ("idempotency-key", "a\tb"),
     ]:  # fmt: skip
         refused(http.post("/v1/zones", json={"name": "new"}, headers={name: value.encode("latin-1")}))
     for name, value in [
-        ("prefer", "wait=-1"), ("prefer", "wait=1e9"), ("prefer", "wait=" + "9" * 300), ("if-none-match", '"' * 999),
-        ("if-none-match", "\u00ff"), ("traceparent", "00-" + "f" * 99), ("x-request-id", "a b\u00ff"), ("accept", "\u00ff"),
-        ("x-request-id", "x" * 5000), ("range", "bytes=0-"), ("content-length", "0"), ("expect", "100-continue"),
+        ("prefer", "wait=-1"), ("prefer", "wait=1e9"), ("prefer", "wait=" + "9" * 300),
+        ("if-none-match", '"' * 999),
+        ("if-none-match", "\u00ff"), ("traceparent", "00-" + "f" * 99), ("x-request-id", "a b\u00ff"),
+        ("accept", "\u00ff"),
+        ("x-request-id", "x" * 5000), ("range", "bytes=0-"), ("content-length", "0"),
+        ("expect", "100-continue"),
     ]:  # fmt: skip
         answer = http.get(f"/v1/zones/{scene.uuids['zone']}", headers={name: value.encode("latin-1")})
         assert answer.status_code == 200, (name, value, answer.text)
@@ -165,6 +172,7 @@ def test_an_idempotency_key_serves_one_request_only(scene: Scene) -> None:
     assert not differences(before, scene.snapshot())
 
 
+@pytest.mark.slow
 def test_every_field_takes_every_operator_and_value_or_says_why_not(
     scene: Scene, unchanged: Snapshot
 ) -> None:
@@ -172,20 +180,27 @@ def test_every_field_takes_every_operator_and_value_or_says_why_not(
         asked = [f"{f}{o}{v}" for f in fields for o in OPERATORS for v in ("", "x", "1", "true", NOWHERE)]
         asked += [f"{f}{o}{v}" for f in fields for o in ("=", ">=", "?=") for v in (*TIMES, *NUMBERS, *UUIDS)]
         asked += [f"{f}{o}{v}" for f in fields for o in ("=", "<", "~=", "!~=", "?=") for v in TEXTS]
-        for condition in asked[:: 7 if len(asked) > 2000 else 1]:
+        for condition in asked[:: max(1, len(asked) // 400)]:
             listed(scene, plural, q=condition)
 
 
 def test_lists_refuse_nonsense_in_their_parameters(scene: Scene, unchanged: Snapshot) -> None:
     nonsense: list[dict[str, Any]] = [
-        {"q": "colour=red"}, {"q": "zone.cluster.host.vm.name=x"}, {"q": ".=x"}, {"q": "a" * 60_000 + "=1"}, {"q": ""},
-        {"q": ".".join(["clusters.zone"] * 500) + ".name=x"}, {"q": ["name=x"] * 33}, {"q": ["name=x"] * 150}, {"q": "="},
-        {"q": "name"}, {"q": "name?=" + ",".join(["x"] * 2000)}, {"sort": "colour"}, {"sort": "-"}, {"sort": "--name"},
+        {"q": "colour=red"}, {"q": "zone.cluster.host.vm.name=x"}, {"q": ".=x"},
+        {"q": "a" * 60_000 + "=1"}, {"q": ""},
+        {"q": ".".join(["clusters.zone"] * 500) + ".name=x"}, {"q": ["name=x"] * 33},
+        {"q": ["name=x"] * 150}, {"q": "="},
+        {"q": "name"}, {"q": "name?=" + ",".join(["x"] * 2000)}, {"sort": "colour"}, {"sort": "-"},
+        {"sort": "--name"},
         {"sort": ","}, {"sort": "name; drop table zone"}, {"fields": "colour"}, {"fields": "__class__"},
-        {"fields": ","}, {"fields": "name," * 3000}, {"limit": "0"}, {"limit": "-1"}, {"limit": "1001"}, {"limit": "1.0"},
-        {"limit": "9" * 30}, {"limit": "٣"}, {"limit": "1e2"}, {"limit": ""}, {"count": "maybe"}, {"cursor": "x"},
-        {"cursor": "é"}, {"cursor": "W10"}, {"cursor": "bnVsbA"}, {"cursor": "A" * 60_000}, {"limit": ["1", "2"]},
-        {"cursor": "WyJ4IixbXV0"}, {"q": "created_at>0001-01-01T00:00:00+14:00"}, {"q": "zone.name"}, {"wait": "1"},
+        {"fields": ","}, {"fields": "name," * 3000}, {"limit": "0"}, {"limit": "-1"}, {"limit": "1001"},
+        {"limit": "1.0"},
+        {"limit": "9" * 30}, {"limit": "٣"}, {"limit": "1e2"}, {"limit": ""}, {"count": "maybe"},
+        {"cursor": "x"},
+        {"cursor": "é"}, {"cursor": "W10"}, {"cursor": "bnVsbA"}, {"cursor": "A" * 60_000},
+        {"limit": ["1", "2"]},
+        {"cursor": "WyJ4IixbXV0"}, {"q": "created_at>0001-01-01T00:00:00+14:00"}, {"q": "zone.name"},
+        {"wait": "1"},
     ]  # fmt: skip
     for plural in inventories(scene):
         for params in nonsense:
@@ -193,7 +208,7 @@ def test_lists_refuse_nonsense_in_their_parameters(scene: Scene, unchanged: Snap
                 listed(scene, plural, **params)
     for params in nonsense:
         if "created_at" not in str(params):
-            refused(scene.cloud.http.get("/v1/zones", params=params), status=None or 400)
+            refused(scene.cloud.http.get("/v1/zones", params=params), status=400)
 
 
 def test_ten_thousand_conditions_are_refused(scene: Scene, unchanged: Snapshot) -> None:
@@ -210,7 +225,8 @@ def test_a_cursor_of_another_query_is_refused(scene: Scene) -> None:
     http = scene.cloud.http
     cursor = http.get("/v1/zones", params={"limit": 1}).json()["next_cursor"]
     for plural, params in (
-        ("zones", {"sort": "name"}), ("zones", {"q": "name=x"}), ("clusters", {}), ("accounts", {}), ("jobs", {}),
+        ("zones", {"sort": "name"}), ("zones", {"q": "name=x"}), ("clusters", {}), ("accounts", {}),
+        ("jobs", {}),
     ):  # fmt: skip
         refused(
             http.get(f"/v1/{plural}", params={"cursor": cursor} | params), code="query.bad-cursor", status=400
@@ -239,8 +255,10 @@ def test_an_event_id_of_the_far_future_is_reset_or_refused(scene: Scene, positio
 
 
 NAMES = [
-    "\u202eright to left", "🐉" * 60, "\U0010fffd", "e\u0301", "\u00e9", "\ufb01", "ß", "İ", "a\u200db", "\u00a0x", "x\u3000",
-    "name with 'quotes' and \"more\"", "<script>alert(1)</script>", "{{7*7}}", "%s%n", "../../etc", "true", "x" * 255, "🐉" * 255,
+    "\u202eright to left", "🐉" * 60, "\U0010fffd", "e\u0301", "\u00e9", "\ufb01", "ß", "İ", "a\u200db",
+    "\u00a0x", "x\u3000",
+    "name with 'quotes' and \"more\"", "<script>alert(1)</script>", "{{7*7}}", "%s%n", "../../etc",
+    "true", "x" * 255, "🐉" * 255,
 ]  # fmt: skip
 
 

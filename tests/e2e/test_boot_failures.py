@@ -222,6 +222,29 @@ def test_a_fault_in_the_configuration_is_named_before_anything_is_touched(
     assert not data.exists() or not (data / "mgmtnode.db").exists()
 
 
+def test_a_choice_of_services_without_one_that_a_node_needs_is_refused_before_anything_is_touched(
+    tmp_path: Path,
+) -> None:
+    file, data = tmp_path / "mgmtnode.toml", tmp_path / "data"
+    for enabled, expected in {
+        "zone": "identity): nobody could log in",
+        "vm": "requires the service",
+        "identity,zoen": "'zoen'",
+    }.items():
+        file.write_text(
+            f'[node]\ndata_dir = "{data}"\n[services]\nenabled = {enabled.split(",")}\n'.replace("'", '"')
+        )
+        assert expected in refused("run", "--config", str(file), code=CONFIGURATION)
+        assert not data.exists()
+
+
+def test_a_second_node_on_an_sqlite_database_that_is_given_by_its_url_is_refused(data: Path) -> None:
+    for first in running(data):
+        url = f"sqlite:///{data / 'mgmtnode.db'}"
+        line = refused(*dev(data.parent / "other"), code=FAILED, MGMTNODE_DATABASE_URL=url)
+        assert f"pid {first.pid}" in line
+
+
 def test_a_configuration_that_is_not_there_or_no_text_is_named(tmp_path: Path) -> None:
     assert "no such file" in refused("run", "--config", str(tmp_path / "none.toml"), code=CONFIGURATION)
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")

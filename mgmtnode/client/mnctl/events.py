@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import click
 import msgspec
 
-from mgmtnode.client.mnctl import yaml
+from mgmtnode.client.mnctl import render, yaml
 from mgmtnode.client.mnctl.app import App, Leaf, pass_app
 from mgmtnode.client.sse import Event
 
@@ -25,10 +28,9 @@ def watch(app: App, since: str | None, types: tuple[str, ...], limit: int | None
     """JSON is one object a line, so that it can be read while it grows."""
     last, shown = since, 0
     try:
-        for event in app.client.events(last_event_id=since):
+        params = {"types": ",".join(types)} if types else None
+        for event in app.client.events(last_event_id=since, params=params):
             last = event.id
-            if types and not any(_matches(event.type, pattern) for pattern in types):
-                continue
             click.echo(line(app, event))
             shown += 1
             if shown == limit:
@@ -37,17 +39,22 @@ def watch(app: App, since: str | None, types: tuple[str, ...], limit: int | None
         app.note(f"\nnext: mnctl event watch --since {last}" if last else "")
 
 
-def _matches(kind: str, pattern: str) -> bool:
-    return kind == pattern or (pattern.endswith("*") and kind.startswith(pattern[:-1]))
-
-
 def line(app: App, event: Event) -> str:
     if app.output == "json":
         return msgspec.json.encode({"id": event.id, "type": event.type, "data": event.data}).decode()
     if app.output == "yaml":
         return "---\n" + yaml.dump({"id": event.id, "type": event.type, "data": event.data}).rstrip("\n")
-    data = event.data if isinstance(event.data, dict) else {"data": event.data}
-    about = [data.get(name) for name in ("resource_uuid", "uuid", "name", "state", "data")]
-    return "  ".join(
-        str(part) for part in (data.get("time") or data.get("created_at"), event.type, *about) if part
-    )
+    data = event.data if isinstance(event.data, dict) else {}
+    parts = [data.get("at"), event.type, data.get("resource_uuid"), *_said(data), data.get("reason")]
+    return render.plain("  ".join(str(part) for part in parts if part))
+
+
+def _said(data: dict[str, Any]) -> Iterator[str]:
+    """What the event says: of the resource its name and state, and its own plain fields."""
+    for name, value in (data.get("body") or {}).items():
+        if isinstance(value, dict):
+            yield from (str(value[word]) for word in ("name", "state", "status") if value.get(word))
+        elif name.endswith("name"):
+            yield str(value)
+        elif name != "resource_uuid" and value not in (None, "", []):
+            yield f"{name}={value}"

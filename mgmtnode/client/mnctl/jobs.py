@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mgmtnode.client.errors import StateConflict
-from mgmtnode.client.mnctl import listing, outcome, render
+from mgmtnode.client.mnctl import family, listing, outcome, render
 from mgmtnode.client.mnctl.app import App, Leaf, pass_app
 from mgmtnode.client.mnctl.kinds import Kind
 from mgmtnode.client.mnctl.outcome import Sent, Waiting
@@ -24,6 +24,9 @@ JOB = Kind(
 )  # fmt: skip
 
 
+CHILDREN = ("api", "state", "resource_uuid", "error", "uuid")
+
+
 @click.group("job", help="Jobs: list, show, watch, cancel.")
 def group() -> None: ...
 
@@ -31,11 +34,20 @@ def group() -> None: ...
 group.add_command(listing.command(JOB))
 
 
-@group.command("show", cls=Leaf, help="Show all of one, with its steps.")
+@group.command("show", cls=Leaf, help="Show all of one, with its steps and its children.")
 @click.argument("uuid")
 @pass_app
 def show(app: App, uuid: str) -> None:
-    render.whole(app, app.client.job(uuid).state)
+    job = app.client.job(uuid).state
+    below = family.children(app, uuid)
+    if app.output in ("json", "yaml"):
+        return render.whole(app, {**(job or {}), "children": below} if below else job)
+    render.whole(app, job)
+    if below:
+        app.note("its children:")
+        rows = [{**child, "error": family.reason(child) if child.get("error") else None} for child in below]
+        render.many(app, CHILDREN, rows)
+    return None
 
 
 @group.command("watch", cls=Leaf, help="Follow jobs to their end; the exit code is that of the job.")

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from mgmtnode.client.errors import ProblemError
-from mgmtnode.client.mnctl import outcome, render, values
+from mgmtnode.client.mnctl import naming, outcome, render, values
 from mgmtnode.client.mnctl.app import App, Leaf, pass_app
 from mgmtnode.client.mnctl.kinds import VM
 from mgmtnode.client.mnctl.outcome import Sent, Waiting
@@ -59,7 +59,7 @@ def _introduce(app: App, /, name: str, sent: Sent, timeout: float | None) -> int
         return STILL_RUNNING
     except ProblemError as exc:
         return report(exc, app, "vm", sent.job.uuid)
-    addresses = render.cell("ip", render.pick(vm, "nics.ip"))
+    addresses = render.cell("ip", naming.pick(vm, "nics.ip"))
     click.echo(
         f"{name} is {vm.get('state')}" + (f" at {addresses}" if addresses != "-" else ", without a network")
     )

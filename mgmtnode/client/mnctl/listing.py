@@ -50,8 +50,8 @@ def show(
         render.whole(app, collection.count(conditions))
         return
     chosen = tuple(fields.split(",")) if fields else None
-    found = collection.list(conditions, sort=sort, fields=chosen, limit=limit)
-    render.many(app, chosen or render.columns(app, kind), found)
+    found = collection.list(conditions, sort=sort or kind.sort or None, fields=chosen, limit=limit)
+    render.many(app, chosen or render.columns(app, kind), found, raw=bool(chosen))
 
 
 def _nouns(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -20,18 +20,22 @@ COMPLETE = "_MNCTL_COMPLETE"
 WORK = {
     "job": ("jobs:group", "Jobs: list, show, watch, cancel"),
     "event": ("events:group", "Events: watch"),
-    "config": ("settings:config", "Global configs: list, show, set, reset"),
-    "tag": ("settings:tag", "User tags and system tags"),
+    "config": ("settings:config", "Global configs, and overrides of them on resources"),
+    "tag": ("tags:group", "User tags and system tags"),
+    "capacity": ("readings:capacity", "Free CPU and memory"),
     "query": ("listing:query", "List any noun by conditions over any field"),
     "api": ("raw:command", "Send one raw request"),
 }
 ACCESS = {
     "login": ("login:login", "Open a session and remember it"),
     "logout": ("login:logout", "End the session and forget it"),
+    "whoami": ("readings:whoami", "Whom the token stands for"),
+    "session": ("sessions:group", "Sessions: list, delete"),
     "context": ("login:context", "Choose between management planes"),
     "completion": ("shell:command", "Print the completion script for a shell"),
 }
 SPECIAL = {**WORK, **ACCESS}
+LISTED = ("job", "config", "tag", "session")  # these have a list, as nouns do
 
 
 class Root(click.Group):
@@ -60,13 +64,25 @@ class Root(click.Group):
 def _noun(noun: str) -> click.Command:
     from mgmtnode.client.mnctl.nouns import Noun
 
-    return Noun(BY_NOUN[noun], {"launch": _launch} if noun == "vm" else {})
+    return Noun(BY_NOUN[noun], EXTRA.get(noun, {}))
 
 
 def _launch() -> click.Command:
     from mgmtnode.client.mnctl.launch import command
 
     return command()
+
+
+def _check_ip() -> click.Command:
+    from mgmtnode.client.mnctl.readings import check_ip
+
+    return check_ip(BY_NOUN["l3-network"])
+
+
+EXTRA: dict[str, dict[str, Callable[[], click.Command]]] = {
+    "vm": {"launch": _launch},
+    "l3-network": {"check-ip": _check_ip},
+}
 
 
 EPILOG = (
@@ -101,7 +117,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _word(arguments: Sequence[str] | None) -> str:
     """The noun the user wrote, for the advice in an error."""
-    return next((word for word in (sys.argv[1:] if arguments is None else arguments) if word in BY_NOUN), "")
+    words = sys.argv[1:] if arguments is None else arguments
+    return next((word for word in words if word in BY_NOUN or word in LISTED), "")
 
 
 def main() -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mgmtnode.client.errors import ClientError
-from mgmtnode.client.mnctl import listing, outcome, render, values
+from mgmtnode.client.mnctl import listing, outcome, ownership, readings, render, values
 from mgmtnode.client.mnctl.app import App, Leaf, interactive, pass_app
 from mgmtnode.client.mnctl.complete import names
-from mgmtnode.client.mnctl.kinds import Action, Field, Kind
+from mgmtnode.client.mnctl.kinds import Action, Field, Kind, Reading
 from mgmtnode.client.mnctl.outcome import Sent, Waiting
 from mgmtnode.client.mnctl.problems import report
 
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 PAST = {
     "create": "created", "update": "updated", "delete": "deleted",
     "start": "started", "stop": "stopped", "reboot": "rebooted", "pause": "paused", "resume": "resumed",
-    "migrate": "migrated", "recover": "recovered", "expunge": "expunged",
+    "migrate": "migrated", "recover": "recovered", "expunge": "expunged", "change-offering": "resized",
+    "attach-nic": "has another NIC", "detach-nic": "has a NIC less", "change-password": "has a new password",
+    "attach-policy": "has the policy", "detach-policy": "has the policy no more",
+    "attach-cluster": "attached", "detach-cluster": "detached",
+    "simulate-fault": "has the fault", "clear-faults": "has no faults any more",
     "enable": "enabled", "disable": "disabled", "maintain": "in maintenance", "reconnect": "reconnected",
 }  # fmt: skip
 
@@ -34,6 +38,8 @@ class Noun(click.Group):
         self._makers: dict[str, Callable[[], click.Command]] = {
             **{verb: _verb(kind, verb) for verb in kind.verbs},
             **{action.name: _acting(kind, action) for action in kind.actions},
+            **{reading.name: _reading(kind, reading) for reading in kind.readings},
+            **ownership.commands(kind),
             **extra,
         }
 
@@ -52,6 +58,10 @@ def _verb(kind: Kind, verb: str) -> Callable[[], click.Command]:
 
 def _acting(kind: Kind, action: Action) -> Callable[[], click.Command]:
     return lambda: act(kind, action)
+
+
+def _reading(kind: Kind, reading: Reading) -> Callable[[], click.Command]:
+    return lambda: readings.command(kind, reading)
 
 
 def keys(kind: Kind, many: bool = True) -> click.Argument:
@@ -74,7 +84,7 @@ def create(kind: Kind) -> click.Command:
         dry_run: bool,
         **given: Any,
     ) -> int:
-        _ask_secrets(kind, given)
+        _ask_secrets(kind.fields, given)
         body = values.body(app, fields, given, assignments)
         if kind.named and not body.get("name"):
             raise click.UsageError("the name is empty")
@@ -102,9 +112,9 @@ def _with_name(kind: Kind) -> tuple[Field, ...]:
     return (Field("name"), *kind.fields) if kind.named else kind.fields
 
 
-def _ask_secrets(kind: Kind, given: dict[str, Any]) -> None:
+def _ask_secrets(fields: Iterable[Field], given: dict[str, Any]) -> None:
     """A password that was not given is asked for, if somebody is there: a command line is no place for it."""
-    for field in kind.fields:
+    for field in fields:
         if field.type == "secret" and given.get(field.name) is None and interactive():
             given[field.name] = click.prompt(
                 f"{field.option} (empty: none)", hide_input=True, default="", show_default=False, err=True
@@ -120,7 +130,9 @@ def show(kind: Kind) -> click.Command:
 
 
 def update(kind: Kind) -> click.Command:
-    fields = (Field("name", help="New name."), *(f for f in kind.fields if f.patch and f.name != "name"))
+    name = (Field("name", help="New name."),) if "create" in kind.verbs else ()
+    changing = [field for field in (*kind.fields, *kind.patches) if field.patch or field in kind.patches]
+    fields = (*name, *(field for field in changing if field.name != "name"))
 
     @pass_app
     def run(
@@ -186,6 +198,7 @@ def act(kind: Kind, action: Action) -> click.Command:
     ) -> int:  # fmt: skip
         if action.confirm and not dry_run:
             values.confirm(f"{action.name.capitalize()} {kind.noun} {', '.join(keys)}?", given["yes"])
+        _ask_secrets(action.fields, given)
         body = values.body(app, action.fields, given, assignments)
 
         def send(collection: Collection, uuid: str) -> Job:

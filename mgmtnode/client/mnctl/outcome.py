@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mgmtnode.client.errors import ClientError
-from mgmtnode.client.mnctl import render
+from mgmtnode.client.mnctl import family, plan, render
 from mgmtnode.client.mnctl.app import App
 from mgmtnode.client.mnctl.kinds import Kind
 from mgmtnode.client.mnctl.problems import STILL_RUNNING, report
@@ -30,11 +30,13 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A mutation on its way. ``label``: what it is about (``vm web-1``); ``done``: the verb's past tense."""
+    """A mutation on its way. ``label``: what it is about (``vm web-1``); ``done``: the verb's past tense.
+    ``show``: how its result is shown, if not as a row of its kind."""
 
     label: str
     done: str
     job: Job
+    show: Callable[[App, Any], None] | None = None
 
 
 def options() -> list[click.Parameter]:
@@ -57,13 +59,13 @@ def conclude(app: App, kind: Kind, sent: Sequence[Sent], waiting: Waiting) -> in
             detach(app, sent[i:])
             return STILL_RUNNING
         except ClientError as exc:
-            codes.append(report(exc, app, kind.noun, one.job.uuid))
+            codes.append(report(exc, app, kind.noun, one.job.uuid, family.failures(app, one.job.uuid, exc)))
     return max(codes, default=0)
 
 
 def _conclude(app: App, kind: Kind, sent: Sent, waiting: Waiting) -> int:
     if waiting.dry_run:
-        render.whole(app, sent.job.result())
+        plan.show(app, sent.label, sent.job.result())
     elif not waiting.wait and sent.job.open:
         _accepted(app, sent)
     else:
@@ -97,6 +99,8 @@ def _show(app: App, kind: Kind, sent: Sent, result: Any) -> None:
     if secret:
         render.whole(app, result)
         app.note("keep the secret now; it is not shown again")
+    elif sent.show:
+        sent.show(app, result)
     elif isinstance(result, dict) and result.get("uuid") and not sent.job.accepted.gone:
         render.one(app, kind, result)
 

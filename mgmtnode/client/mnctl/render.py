@@ -10,7 +10,7 @@ from typing import Any
 import click
 import msgspec
 
-from mgmtnode.client.mnctl import yaml
+from mgmtnode.client.mnctl import naming, yaml
 from mgmtnode.client.mnctl.app import App
 from mgmtnode.client.mnctl.kinds import Kind
 
@@ -37,14 +37,32 @@ def whole(app: App, value: Any) -> None:
         click.echo(yaml.dump(value), nl=False)
 
 
-def many(app: App, columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> None:
+def many(
+    app: App, columns: Sequence[str], records: Iterable[Mapping[str, Any]], *, raw: bool = False
+) -> None:
+    """A table; resources that rows refer to are shown by their names, unless it is ``raw``."""
     rows = list(records)
     if app.output in ("json", "yaml"):
         return whole(app, rows)
     heads = list(columns) or scalars(rows)
-    lines = [[path.upper().replace("_UUID", "").replace(".", " ") for path in heads]]
-    lines += [[cell(path, pick(row, path)) for path in heads] for row in rows]
+    names = {} if raw else naming.lookup(app, heads, rows)
+    lines = [[head(path, raw) for path in heads]]
+    lines += [[cell(path, named(naming.pick(row, path), names)) for path in heads] for row in rows]
     return _align(lines)
+
+
+def head(path: str, raw: bool = False) -> str:
+    """``nics.ip`` as IP, ``host_uuid`` as HOST; a field the user asked for keeps its name."""
+    if raw:
+        return path.upper()
+    word = path.rpartition(".")[2]
+    return (word.removesuffix("s").removesuffix("_uuid") if "_uuid" in word else word).upper()
+
+
+def named(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, list):
+        return [named(item, names) for item in value]
+    return names.get(value, value) if isinstance(value, str) else value
 
 
 def columns(app: App, kind: Kind) -> tuple[str, ...]:
@@ -61,18 +79,8 @@ def scalars(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return names[:6] + (["uuid"] if "uuid" in first or not names else [])
 
 
-def pick(value: Any, path: str) -> Any:
-    """What ``path`` leads to; a list on the way becomes the list of what it leads to in each item."""
-    for word in path.split("."):
-        if isinstance(value, list):
-            value = [item.get(word) for item in value if isinstance(item, dict)]
-        else:
-            value = value.get(word) if isinstance(value, dict) else None
-    return value
-
-
 def cell(path: str, value: Any) -> str:
-    if value is None or value == []:
+    if value in (None, [], ""):
         return "-"
     if path.endswith("memory") and isinstance(value, int):
         return size(value)
@@ -80,7 +88,12 @@ def cell(path: str, value: Any) -> str:
         return ",".join(cell(path, item) for item in value)
     if isinstance(value, bool | dict):
         return msgspec.json.encode(value).decode()
-    return "".join(c if c.isprintable() else "?" for c in str(value))
+    return plain(str(value))
+
+
+def plain(text: str) -> str:
+    """Without what a terminal would obey."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def size(count: int) -> str:

@@ -10,8 +10,10 @@ from typing import Any
 import click
 import msgspec
 
+from mgmtnode.client.errors import NotFound
 from mgmtnode.client.mnctl.app import App, interactive
-from mgmtnode.client.mnctl.kinds import BY_NOUN, Field, kind_of
+from mgmtnode.client.mnctl.kinds import BY_NOUN, Field, Kind, kind_of
+from mgmtnode.errors import NOT_FOUND
 from mgmtnode.schema import UUID_PATTERN
 
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]?)(i?B?)", re.IGNORECASE)
@@ -41,7 +43,14 @@ class Json(click.ParamType):  # type: ignore[type-arg]  # as above
             self.fail(f"not JSON: {exc}", param, ctx)
 
 
-TYPES: dict[str, Any] = {"text": str, "int": int, "bytes": Size(), "json": Json(), "secret": str}
+TYPES: dict[str, Any] = {
+    "text": str,
+    "int": int,
+    "float": float,
+    "bytes": Size(),
+    "json": Json(),
+    "secret": str,
+}
 
 
 def option(field: Field) -> click.Option:
@@ -127,7 +136,22 @@ def resolve(app: App, word: str, key: str) -> str:
         return key.lower()
     if not key:
         raise click.UsageError(f"the name of the {word} is empty")
-    return str(app.client.collection(kind_of(word).plural).find(key)["uuid"])
+    kind = kind_of(word)
+    owner, slash, name = key.partition("/")
+    if kind.within and slash and owner and name:
+        return _of_account(app, kind, owner, name)
+    return str(app.client.collection(kind.plural).find(key)["uuid"])
+
+
+def _of_account(app: App, kind: Kind, owner: str, name: str) -> str:
+    account = resolve(app, "account", owner)
+    found = list(
+        app.client.collection(kind.plural).list((f"name={name}", f"account_uuid={account}"), limit=2)
+    )
+    if len(found) != 1:
+        text = f"account {owner!r} has {len(found) or 'no'} {kind.plural} called {name!r}"
+        raise NotFound(NOT_FOUND.error(text, resource=name).problem)
+    return str(found[0]["uuid"])
 
 
 def confirm(question: str, yes: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from mgmtnode.bus.message import Event
 from mgmtnode.contracts.ownership import (
@@ -23,7 +24,10 @@ from mgmtnode.jobs.job import Caller
 from mgmtnode.schema import Resource
 from mgmtnode.service import handler, job, validate
 from services.identity.handlers.quotas import QuotaHandlers
-from services.identity.repository.ownership import ownership_of
+from services.identity.repository.ownership import ownership_of, parts_of, whole_of
+
+if TYPE_CHECKING:
+    from sqlalchemy import Table
 
 STAYS = frozenset({"account", "user", "policy", "api_key", "quota", "session"})
 
@@ -61,17 +65,27 @@ class OwnershipHandlers(QuotaHandlers):
         kind = declared(self.modules()).get(found.type)
         if kind is None or not kind.owned:
             raise NOT_SHAREABLE.error(f"every {found.type} belongs to the operator", resource=msg.uuid)
+        if whole := whole_of(self._tables(), found.type):
+            raise NOT_SHAREABLE.error(f"a {found.type} belongs to whoever has its {whole}", resource=msg.uuid)
 
     @job()
     def change_owner(self, tx: Tx, msg: ChangeOwner) -> Ownership:
-        self.move_quota(tx, msg.uuid, msg.account_uuid)
-        resource.change_owner(tx, msg.uuid, msg.account_uuid)
-        resource.unshare(tx, msg.uuid, msg.account_uuid)
-        return self._told(tx, OwnerChanged(resource_uuid=msg.uuid, account_uuid=msg.account_uuid))
+        for part in parts_of(tx, self._tables(), ownership_of(tx, msg.uuid)):
+            self._give(tx, part.uuid, msg.account_uuid)
+        return self._give(tx, msg.uuid, msg.account_uuid)
+
+    def _give(self, tx: Tx, uuid: str, account_uuid: str) -> Ownership:
+        self.move_quota(tx, uuid, account_uuid)
+        resource.change_owner(tx, uuid, account_uuid)
+        resource.unshare(tx, uuid, account_uuid)
+        return self._told(tx, OwnerChanged(resource_uuid=uuid, account_uuid=account_uuid))
 
     def modules(self) -> list[ModuleType]:
         """The contracts of all services of this node."""
         return [module for manifest in self.node.manifests.values() for module in manifest.contract]
+
+    def _tables(self) -> list[Table]:
+        return [table for manifest in self.node.manifests.values() for table in manifest.tables]
 
     def _told(self, tx: Tx, event: Event) -> Ownership:
         tx.record(event)

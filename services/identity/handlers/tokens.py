@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import UUID, uuid5
 
+from mgmtnode.bus.context import current
 from mgmtnode.bus.message import NOTHING, Nothing
 from mgmtnode.contracts.identity import (
     USER,
@@ -37,7 +39,7 @@ from mgmtnode.contracts.session import (
     SessionEnded,
 )
 from mgmtnode.db.session import Tx
-from mgmtnode.errors import NOT_FOUND
+from mgmtnode.errors import KEY_REUSED, NOT_FOUND
 from mgmtnode.jobs.job import SYSTEM_ACCOUNT, Caller
 from mgmtnode.service import handler, job, subscribe, validate
 from services.identity import validate as check
@@ -45,6 +47,8 @@ from services.identity.config import API_KEYS_MAX, SESSION_LIFETIME, SESSIONS_MA
 from services.identity.handlers.parts import Parts
 from services.identity.repository.accounts import Login
 from services.identity.tokens import KEY_PREFIX, SESSION_PREFIX, VIA_KEY, VIA_SESSION, digest_of, draw_token
+
+REPEATED = UUID("6f1d3a52-8c0b-4e0e-9b8e-2f4c1b7a9d10")  # names API keys after the request that made them
 
 
 class TokenHandlers(Parts):
@@ -83,9 +87,14 @@ class TokenHandlers(Parts):
         now = self.node.clock.now()
         if msg.expires_at is not None and (msg.expires_at.tzinfo is None or msg.expires_at <= now):
             raise API_KEY_EXPIRY.error("expires_at must be a time to come, with its time zone")
-        token, uuid = draw_token(self.node.rng, KEY_PREFIX), self.node.uuids.draw()
-        key = await self.node.db.write(lambda tx: self._make_key(tx, uuid, msg, caller, token))
-        return CreatedApiKey(api_key=key, token=token)
+        token, asked = draw_token(self.node.rng, KEY_PREFIX), current.get().key
+        if asked is None:
+            uuid = self.node.uuids.draw()
+            made = await self.node.db.write(lambda tx: self._make_key(tx, uuid, msg, caller, token))
+        else:
+            uuid = str(uuid5(REPEATED, f"{caller.account_uuid}/{caller.user_uuid}/{asked}"))
+            made = await self.node.db.write(lambda tx: self._make_once(tx, uuid, msg, caller, token))
+        return CreatedApiKey(api_key=made, token=token)
 
     @validate
     def check_delete_api_key(self, tx: Tx, msg: DeleteApiKey, caller: Caller) -> None:
@@ -178,6 +187,19 @@ class TokenHandlers(Parts):
             raise NOT_FOUND.error(f"there is no session {uuid}", resource=uuid)
         self.sessions.end(tx, uuid)
         self.tell(tx, SessionEnded(resource_uuid=found.account_uuid, session_uuid=uuid), found.account_uuid)
+
+    def _make_once(self, tx: Tx, uuid: str, msg: CreateApiKey, caller: Caller, token: str) -> ApiKey:
+        """Makes the key, or, for a repeated request, gives it another token: the first one may never have arrived."""
+        found = self.keys.find(tx, uuid)
+        if found is None:
+            return self._make_key(tx, uuid, msg, caller, token)
+        user_uuid = msg.user_uuid or caller.user_uuid
+        asked = (msg.name, msg.description, msg.expires_at, user_uuid)
+        if asked != (found.name, found.description, found.expires_at, found.user_uuid):
+            raise KEY_REUSED.error("the idempotency key was used for another API key", resource=uuid)
+        self.keys.replace(tx, uuid, digest_of(token))
+        tx.after_commit(lambda: self.authenticator.forget(found.account_uuid))
+        return found
 
     def _make_key(self, tx: Tx, uuid: str, msg: CreateApiKey, caller: Caller, token: str) -> ApiKey:
         account_uuid = caller.account_uuid

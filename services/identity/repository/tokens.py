@@ -92,6 +92,14 @@ class ApiKeyRepository:
         found: ApiKey = self._query.get(tx, API_KEY, uuid)
         return found
 
+    def find(self, tx: Tx, uuid: str) -> ApiKey | None:
+        known = tx.execute(select(api_key.c.uuid).where(api_key.c.uuid == uuid)).first()
+        return self.get(tx, uuid) if known else None
+
+    def replace(self, tx: Tx, uuid: str, digest: str) -> None:
+        """The key has another token from now on."""
+        tx.execute(update(api_key).where(api_key.c.uuid == uuid).values(digest=digest))
+
     def insert(self, tx: Tx, key: ApiKey, digest: str) -> ApiKey:
         """Stores ``key``; its times are the transaction's."""
         resource.create(

@@ -30,7 +30,9 @@ class DestroyContext(LeavingContext):
 def begin(service: VmService, tx: Tx, context: DestroyContext) -> None:
     vm = load(service, tx, context)
     check_allowed("destroy", vm.state, vm.uuid)
-    context.for_good = context.for_good or service.node.config.get(DELETION_POLICY) == "Direct"
+    # As part of a larger deletion nobody is left to recover it: its account goes.
+    part = bool(tx.origin)
+    context.for_good = context.for_good or part or service.node.config.get(DELETION_POLICY) == "Direct"
     if vm.state == VmState.DESTROYED:
         return
     service.vms.move(tx, service.vms.get(tx, vm.uuid), VmState.DESTROYING)

@@ -115,7 +115,8 @@ async def take_off(service: VmService, context: LeavingContext, action: VmAction
 def owe(tx: Tx, context: LeavingContext) -> None:
     """Should the host come back, what it still has of the VM is destroyed."""
     if context.unheard and context.host_uuid:
-        ledger.owe(tx, context.host_uuid, context.uuid, context.unheard)
+        job = tx.job.job_uuid
+        ledger.owe(tx, context.host_uuid, context.uuid, job_uuid=job, reason=context.unheard)
 
 
 class StopContext(LeavingContext):

@@ -44,7 +44,13 @@ def test_each_filter_says_how_many_hosts_it_left_and_why(site: Site) -> None:
     empty = site.cloud.create("clusters", name="empty", zone_uuid=site.zone, hypervisor="simulator")["uuid"]
     assert reports(site, zone_uuid=west)["zone"] == (2, 0, "2 dropped: they are in other zones")
     assert reports(site, cluster_uuid=empty)["cluster"][:2] == (2, 0)
-    assert reports(site, cpu=4000)["cpu"] == (2, 0, "2 dropped: they have less than 4000 virtual CPUs left")
+    assert reports(site, cpu=4000)["host size"] == (2, 0, "2 dropped: they have less than 4000 threads")
+    ratio = "/global-configs/allocator.cpu_overprovisioning"
+    site.cloud.call("PATCH", ratio, {"value": 0.1})
+    site.cloud.until(lambda: capacity(site)["cpu_free"] < 8)
+    assert reports(site, cpu=4)["cpu"] == (2, 0, "2 dropped: they have less than 4 virtual CPUs left")
+    site.cloud.call("POST", f"{ratio}/actions/reset", {})
+    site.cloud.until(lambda: capacity(site)["cpu_free"] > 8)
     assert reports(site, memory=9 * GIB)["memory"] == (
         2,
         0,

@@ -6,7 +6,6 @@ from mgmtnode.contracts.hypervisor import VmAction
 from mgmtnode.db.session import Tx
 from mgmtnode.errors import Category, ErrorCode
 from mgmtnode.jobs import ledger
-from mgmtnode.jobs.repository import JobRepository
 from tests.services.host.conftest import Rack
 
 GONE = "00000000-0000-7000-8000-0000000000aa"
@@ -26,7 +25,7 @@ def owe(rack: Rack, resource: str, *hosts: str) -> None:
         ledger.take_unit(tx, POOL, "ip", "10.0.0.5", holder=resource, uuid=JOB)
         ledger.quarantine(tx, resource)
         for host in hosts:
-            JobRepository().owe(tx, host, resource, JOB, "destroy: the host did not answer")
+            ledger.owe(tx, host, resource, job_uuid=JOB, reason="destroy: the host did not answer")
 
     rack.cloud.thread.run(rack.cloud.node.db.write(write))
 

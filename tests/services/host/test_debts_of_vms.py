@@ -8,7 +8,6 @@ import pytest
 
 from mgmtnode.db.session import Tx
 from mgmtnode.jobs import ledger
-from mgmtnode.jobs.repository import JobRepository
 from mgmtnode.testing.cloud import Cloud, Refused
 from services.host.service import HostService
 
@@ -63,7 +62,7 @@ def test_a_vm_that_lives_on_the_host_survives_an_old_debt_of_its_own(
 
     def owe(tx: Tx) -> None:
         ledger.quarantine(tx, vm["uuid"])
-        JobRepository().owe(tx, host["uuid"], vm["uuid"], JOB, "an undo failed")
+        ledger.owe(tx, host["uuid"], vm["uuid"], job_uuid=JOB, reason="an undo failed")
 
     cloud.thread.run(cloud.node.db.write(owe))
     collect(cloud)
@@ -79,7 +78,7 @@ def test_a_vm_that_was_started_again_since_holds_its_memory_once(cloud: Cloud, h
 
     def owe(tx: Tx) -> None:
         ledger.quarantine(tx, vm["uuid"])
-        JobRepository().owe(tx, host["uuid"], vm["uuid"], JOB, "an undo failed")
+        ledger.owe(tx, host["uuid"], vm["uuid"], job_uuid=JOB, reason="an undo failed")
 
     cloud.thread.run(cloud.node.db.write(owe))
     cloud.act("vms", vm["uuid"], "stop")

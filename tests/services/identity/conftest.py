@@ -139,7 +139,11 @@ class Bench:
             name="n1", clock=self.clock, rng=self.rng, uuids=self.uuids, db=self.db,
             query=Query(RESOURCES, TABLES),
             config=self.configs, properties=properties, extensions=self.sources, cascade=CascadeGraph(()),
-            manifests={"all": SimpleNamespace(contract=(identity, ownership, quota, session, CONTRACT))},
+            manifests={
+                "all": SimpleNamespace(
+                    contract=(identity, ownership, quota, session, CONTRACT), tables=(*TABLES, gadget)
+                )
+            },
         )  # fmt: skip
         self.service = IdentityService(node)
         self.loop = asyncio.new_event_loop()

@@ -200,3 +200,19 @@ def test_a_refused_creation_says_why(cloud: Cloud) -> None:
     with pytest.raises(Refused) as refused:
         cloud.create("accounts", name="acme", password=PASSWORD)
     assert (refused.value.status, refused.value.code) == (409, "core.name-taken")
+
+
+def test_a_repeated_request_for_an_api_key_leaves_one_key_that_works(cloud: Cloud) -> None:
+    acme = cloud.tenant("acme")
+
+    def ask(name: str) -> Any:
+        return acme.http.post("/v1/api-keys", json={"name": name}, headers={"idempotency-key": "once"})
+
+    first, second = ask("ci").json(), ask("ci").json()
+    assert (
+        first["api_key"] == second["api_key"] == acme.list("api-keys")[0] and len(acme.list("api-keys")) == 1
+    )
+    assert cloud.as_(second["token"]).request("GET", "/whoami").status_code == 200
+    assert cloud.as_(first["token"]).request("GET", "/whoami").status_code == 401
+    other = ask("another")
+    assert (other.status_code, other.json()["code"]) == (422, "core.idempotency-key-reused")

@@ -91,3 +91,25 @@ def test_a_deleted_offering_leaves_the_vms_made_in_it(networks: Networks, hosts:
     networks.cloud.delete("instance-offerings", offering["uuid"])
     left = networks.cloud.get("vms", vm["uuid"])
     assert (left["state"], left["cpu"], left["instance_offering_uuid"]) == ("Running", 2, None)
+
+
+def test_the_nics_of_a_vm_go_to_its_new_owner_with_it_and_never_alone(
+    networks: Networks, hosts: list[Json]
+) -> None:
+    cloud, acme = networks.cloud, networks.cloud.tenant("acme")
+    vm = run(cloud, networks.l3("10.0.0.0/24"))
+    body = {"account_uuid": acme.call("GET", "/whoami")["account_uuid"]}
+    refused_with(
+        "resource.not-shareable",
+        lambda: cloud.call("POST", f"/resources/{vm['nics'][0]['uuid']}/actions/change-owner", body),
+    )
+    assert acme.list("nics") == []
+    cloud.call("POST", f"/resources/{vm['uuid']}/actions/change-owner", body)
+    assert [nic["uuid"] for nic in acme.list("nics")] == [vm["nics"][0]["uuid"]]
+
+
+def test_the_addresses_of_a_network_go_to_its_new_owner_with_it(networks: Networks) -> None:
+    acme, net = networks.cloud.tenant("acme"), networks.l3("10.0.0.0/24")
+    body = {"account_uuid": acme.call("GET", "/whoami")["account_uuid"]}
+    networks.cloud.call("POST", f"/resources/{net['uuid']}/actions/change-owner", body)
+    assert [r["l3_network_uuid"] for r in acme.list("ip-ranges")] == [net["uuid"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import event
 
 from mgmtnode.testing.cloud import Refused
 from tests.services.vm.site import GIB, Row, Site
@@ -148,3 +149,20 @@ def test_a_renamed_vm_keeps_all_else(site: Site) -> None:
     assert {k: v for k, v in changed.items() if k not in ("name", "updated_at")} == same
     assert changed["name"] == "new"
     assert site.events(vm["uuid"])[-1] == "vm.changed"
+
+
+def test_a_create_takes_three_commits_and_few_statements(site: Site) -> None:
+    site.vm()
+    statements: list[str] = []
+
+    def note(connection: object, cursor: object, statement: str, *more: object) -> None:
+        statements.append(statement)
+
+    engine = site.cloud.node.db.engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        assert site.vm()["state"] == "Running"
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    asked = [statement for statement in statements if not statement.startswith("BEGIN")]
+    assert len(asked) <= 40, "\n".join(asked)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from mgmtnode.testing.cloud import Cloud, Refused
@@ -56,3 +58,20 @@ def test_a_tenant_may_not_make_zones(cloud: Cloud) -> None:
     with pytest.raises(Refused) as refused:
         cloud.tenant().create("zones", name="mine")
     assert (refused.value.status, refused.value.code) == (403, "core.denied")
+
+
+def test_of_many_changes_to_one_version_of_a_zone_one_is_done(cloud: Cloud) -> None:
+    zone = cloud.create("zones", name="west")
+    seen = cloud.request("GET", f"/zones/{zone['uuid']}").headers["etag"]
+
+    def change(n: int) -> int:
+        answer = cloud.http.patch(
+            f"/v1/zones/{zone['uuid']}",
+            json={"description": str(n)},
+            headers={"if-match": seen, "prefer": "wait=30"},
+        )
+        return answer.status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = sorted(threads.map(change, range(16)))
+    assert answers[0] == 200 and set(answers[1:]) <= {409, 412}
