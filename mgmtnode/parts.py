@@ -26,6 +26,7 @@ from mgmtnode.jobs.repository import JobRepository
 from mgmtnode.loader import LoadError, events, values, where
 from mgmtnode.ports import Clock, Rng, UuidSource
 from mgmtnode.query.engine import Query
+from mgmtnode.query.errors import GraphError
 from mgmtnode.ring.slots import Slots
 from mgmtnode.schema import Resource
 from mgmtnode.service import NodeContext, Service, ServiceManifest
@@ -170,7 +171,10 @@ def declared_resources(manifests: Sequence[ServiceManifest]) -> list[Resource]:
 def query_over(manifests: Sequence[ServiceManifest], resources: Sequence[Resource]) -> Query:
     tables = [table for manifest in manifests for table in manifest.tables]
     elsewhere = {c.info["ref"] for table in tables for c in table.columns if "ref" in c.info}
-    return Query([*resources, JOB], [*CORE_TABLES, *tables], known=elsewhere)
+    try:
+        return Query([*resources, JOB], [*CORE_TABLES, *tables], known=elsewhere)
+    except GraphError as exc:
+        raise LoadError(f"resources and tables do not fit: {exc}") from exc
 
 
 def veto(cascade: CascadeGraph) -> DeletionCheck:
