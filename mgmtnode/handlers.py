@@ -51,6 +51,7 @@ def bind(services: list[tuple[ServiceManifest, Service]]) -> Handlers:
     validators: list[Bound] = []
     for manifest, service in services:
         for bound in marked(manifest, service):
+            _check_shape(bound, manifest)
             if bound.mark.kind == "validate":
                 validators.append(bound)
                 continue
@@ -59,7 +60,8 @@ def bind(services: list[tuple[ServiceManifest, Service]]) -> Handlers:
             _add(handlers, bound, manifest)
         _check_complete(manifest, owners)
     for bound in validators:
-        spec = handlers.jobs.get(bound.message.api.name)
+        api = getattr(bound.message, "api", None)
+        spec = handlers.jobs.get(api.name) if api else None
         if spec is None:
             raise LoadError(
                 f"{file_of(type(bound.service))}: validates {bound.message.__name__}, which nobody runs"
@@ -95,8 +97,10 @@ def annotation(function: Callable[..., Any], name: str, manifest: ServiceManifes
         return hint
     try:
         return eval(hint, plain.__globals__)  # the service's own source text
-    except NameError as exc:
+    except (NameError, AttributeError) as exc:
         raise LoadError(f"{where(manifest)}: {function.__name__}(): {exc}; import it at run time") from exc
+    except Exception as exc:
+        raise LoadError(f"{where(manifest)}: {function.__name__}(): {hint!r} is no type: {exc}") from exc
 
 
 def _claim(owners: dict[type[Any], str], bound: Bound, manifest: ServiceManifest) -> None:
@@ -109,14 +113,10 @@ def _claim(owners: dict[type[Any], str], bound: Bound, manifest: ServiceManifest
 
 def _add(handlers: Handlers, bound: Bound, manifest: ServiceManifest) -> None:
     message, method = bound.message, bound.method
-    is_async = inspect.iscoroutinefunction(method)
     if bound.mark.kind == "job":
         handlers.jobs[message.api.name] = _job(bound, manifest)
         return
     _check_reply(bound, manifest)
-    if is_async is issubclass(message, InTx):
-        word = "must be a plain function" if is_async else "must be async"
-        raise LoadError(f"{where(manifest)}: {method.__name__}() handles {message.__name__} and {word}")
     if bound.mark.kind == "subscribe":
         handlers.subscribers.append((message, method))
     elif issubclass(message, InTx):
@@ -129,6 +129,31 @@ def _add(handlers: Handlers, bound: Bound, manifest: ServiceManifest) -> None:
         raise LoadError(
             f"{where(manifest)}: {method.__name__}(): {message.__name__} is a job; decorate it with @job"
         )
+
+
+def _check_shape(bound: Bound, manifest: ServiceManifest) -> None:
+    """Refuses a method that would be called with other parameters, or awaited when it cannot be."""
+    is_async, wanted = _shape(bound)
+    place = f"{where(manifest)}: {bound.method.__name__}() for {bound.message.__name__}"
+    if inspect.iscoroutinefunction(bound.method) is not is_async:
+        raise LoadError(f"{place} must be {'async' if is_async else 'a plain function'}")
+    given = tuple(inspect.signature(bound.method).parameters)
+    if given != wanted:
+        raise LoadError(f"{place} must take ({', '.join(wanted)}), not ({', '.join(given)})")
+
+
+def _shape(bound: Bound) -> tuple[bool, tuple[str, ...]]:
+    """Whether a method is async, and its parameters."""
+    match bound.mark.kind:
+        case "job":
+            return False, ("msg", "work") if bound.mark.flow else ("tx", "msg")
+        case "validate":
+            return False, ("tx", "msg", "caller")
+        case "subscribe":
+            return True, ("event",)
+    if issubclass(bound.message, InTx):
+        return False, ("tx", "msg")
+    return True, ("msg", "caller") if issubclass(bound.message, ApiCall) else ("msg",)
 
 
 def _job(bound: Bound, manifest: ServiceManifest) -> JobSpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
@@ -15,6 +16,7 @@ from mgmtnode.schema import Resource
 from mgmtnode.service import ServiceManifest
 
 GROUP = "mgmtnode.services"
+PATH_FIELD = re.compile(r"\{(\w+)\}")
 KINDS = (Internal, InTx, ApiCall, ApiJob)
 
 
@@ -91,6 +93,8 @@ def check(manifests: Iterable[ServiceManifest]) -> None:
             if other != where(manifest) or _repeated(manifest, kind, name):
                 raise LoadError(f"{where(manifest)}: the {kind} {name!r} is declared already, by {other}")
         _check_tables(manifest)
+        _check_routes(manifest)
+        _check_cascade(manifest)
 
 
 def _declared(manifest: ServiceManifest) -> Iterator[tuple[str, str]]:
@@ -101,10 +105,14 @@ def _declared(manifest: ServiceManifest) -> Iterator[tuple[str, str]]:
             yield "error code", code.id
         for resource in values(module, Resource):
             yield "resource type", resource.type
-            yield "resource path", resource.plural
+            yield "path", f"GET /{resource.plural}"
+            yield "path", f"GET /{resource.plural}/{{}}"
         for message in messages(module):
             if issubclass(message, ApiJob | ApiCall):
-                yield "API", api_of(message, manifest).name
+                api = api_of(message, manifest)
+                yield "API", api.name
+                if not (issubclass(message, ApiJob) and message.internal):
+                    yield "path", f"{api.verb} {PATH_FIELD.sub('{}', api.path)}"
     for config in manifest.config:
         yield "global config", config.name
     for prop in manifest.properties:
@@ -135,11 +143,39 @@ def _check_tables(manifest: ServiceManifest) -> None:
         raise LoadError(f"{where(manifest)}: has tables but names no package with migrations")
 
 
+def _check_routes(manifest: ServiceManifest) -> None:
+    for module in manifest.contract:
+        for message in messages(module):
+            if message.route.field and message.route.field not in message.__struct_fields__:
+                raise LoadError(
+                    f"{file_of(message)}: {message.__name__} has no field {message.route.field!r} to route by"
+                )
+
+
+def _check_cascade(manifest: ServiceManifest) -> None:
+    tables = {table.name: table for table in manifest.tables}
+    for rule in manifest.cascade:
+        column = tables[rule.child].columns.get(rule.column) if rule.child in tables else None
+        if column is None:
+            raise LoadError(
+                f"{where(manifest)}: cascade of {rule.parent!r}: it has no column {rule.child}.{rule.column}"
+            )
+        if column.info.get("ref") != rule.parent:
+            raise LoadError(
+                f"{where(manifest)}: cascade: {rule.child}.{rule.column} does not refer to {rule.parent!r}"
+            )
+
+
 def api_of(message: type[ApiJob[Any]] | type[ApiCall[Any]], manifest: ServiceManifest) -> Any:
     """The Api declaration of a message, or a LoadError."""
     api = getattr(message, "api", None)
     if api is None:
         raise LoadError(f"{file_of(message)}: {message.__name__} of service {manifest.id!r} declares no api")
+    for field in PATH_FIELD.findall(api.path):
+        if field not in message.__struct_fields__:
+            raise LoadError(
+                f"{file_of(message)}: {message.__name__} has no field {field!r}, which its path names"
+            )
     target = message.target if issubclass(message, ApiJob) and not message.creates else ""
     if target and target not in message.__struct_fields__:
         raise LoadError(f"{file_of(message)}: {message.__name__} has no field {target!r} to route by")

@@ -15,6 +15,7 @@ from mgmtnode.config.configs import GlobalConfigs
 from mgmtnode.config.file import Properties
 from mgmtnode.db.session import Database, Tx
 from mgmtnode.db.tables import CORE_TABLES
+from mgmtnode.errors import DeclarationError
 from mgmtnode.events.log import EventLog
 from mgmtnode.extension.registry import Extensions
 from mgmtnode.handlers import Handlers, bind
@@ -22,9 +23,10 @@ from mgmtnode.jobs.acceptance import DeletionCheck, JobSpec
 from mgmtnode.jobs.job import JOB
 from mgmtnode.jobs.jobs import JOB_CONFIGS, Jobs
 from mgmtnode.jobs.repository import JobRepository
-from mgmtnode.loader import events, values
+from mgmtnode.loader import LoadError, events, values, where
 from mgmtnode.ports import Clock, Rng, UuidSource
 from mgmtnode.query.engine import Query
+from mgmtnode.query.errors import GraphError
 from mgmtnode.ring.slots import Slots
 from mgmtnode.schema import Resource
 from mgmtnode.service import NodeContext, Service, ServiceManifest
@@ -82,7 +84,7 @@ def assemble(manifests: Sequence[ServiceManifest], edges: Edges) -> Parts:
     repository, specs = JobRepository(), dict[str, JobSpec]()
     resources = declared_resources(manifests)
     context = build_context(manifests, edges, resources, (repository, specs))
-    services = [(manifest, manifest.service(context)) for manifest in manifests]
+    services = [(manifest, _build(manifest, context)) for manifest in manifests]
     hooks.handlers = bind(services)
     specs.update(hooks.handlers.jobs)
     context.jobs.learn_specs()
@@ -97,6 +99,13 @@ def assemble(manifests: Sequence[ServiceManifest], edges: Edges) -> Parts:
         specs=specs,
         resources=resources,
     )
+
+
+def _build(manifest: ServiceManifest, context: NodeContext) -> Service:
+    try:
+        return manifest.service(context)
+    except Exception as exc:
+        raise LoadError(f"{where(manifest)}: cannot be built: {type(exc).__name__}: {exc}") from exc
 
 
 def build_context(
@@ -162,7 +171,10 @@ def declared_resources(manifests: Sequence[ServiceManifest]) -> list[Resource]:
 def query_over(manifests: Sequence[ServiceManifest], resources: Sequence[Resource]) -> Query:
     tables = [table for manifest in manifests for table in manifest.tables]
     elsewhere = {c.info["ref"] for table in tables for c in table.columns if "ref" in c.info}
-    return Query([*resources, JOB], [*CORE_TABLES, *tables], known=elsewhere)
+    try:
+        return Query([*resources, JOB], [*CORE_TABLES, *tables], known=elsewhere)
+    except GraphError as exc:
+        raise LoadError(f"resources and tables do not fit: {exc}") from exc
 
 
 def veto(cascade: CascadeGraph) -> DeletionCheck:
@@ -181,7 +193,10 @@ def connect(
     """Puts extensions into their points and handlers onto the bus."""
     for manifest, service in services:
         for extension in manifest.extensions:
-            context.extensions.add(manifest.id, extension, service)
+            try:
+                context.extensions.add(manifest.id, extension, service)
+            except DeclarationError as exc:
+                raise LoadError(f"{where(manifest)}: {exc}") from exc
         for module in manifest.contract:
             context.bus.declare(events(module))
     for message, bound in handlers.internal.items():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mgmtnode.bus.message import NOTHING, ApiJob, Nothing
+from mgmtnode.cascade.graph import Doomed
 from mgmtnode.db.session import Tx
 from mgmtnode.errors import IN_USE, INTERNAL, NOT_FOUND, ApiError
 from mgmtnode.jobs.job import JobState
@@ -50,21 +52,30 @@ def deletion_flow(
 
 
 async def _children(service: Any, job: JobHandle, context: DeletionContext) -> None:
-    graph, root = service.node.cascade, job.origin or context.kind
-    for round_ in range(ROUNDS):
-        work = await service.node.db.read(
-            lambda tx: graph.work(tx, context.kind, context.uuid, root=root, force=context.force)
-        )
-        if not work:
-            return
-        failed = await _run(job, [(f"{round_}:{key}", msg) for key, msg in work])
-        if failed and not context.force:
-            raise IN_USE.error(
-                f"{len(failed)} of {len(work)} resources below could not be deleted",
-                resource=context.uuid,
-                jobs=[uuid for uuid, _ in failed if uuid][:20],
-                first=failed[0][1],
+    """Wave by wave: what uses something goes before it."""
+    graph = service.node.cascade
+    doomed = Doomed(context.uuid, "", job.origin or context.kind, context.force)
+    for wave in graph.waves(context.kind):
+        for round_ in range(ROUNDS):
+            work = await service.node.db.read(
+                partial(graph.work, doomed=doomed, kind=context.kind, wave=wave)
             )
+            if not work:
+                break
+            failed = await _run(job, [(f"{wave}.{round_}:{key}", msg) for key, msg in work])
+            if failed and context.force:
+                break  # the next wave may still be had
+            if failed:
+                raise _left_over(context, failed, len(work))
+
+
+def _left_over(context: DeletionContext, failed: list[tuple[str, str]], of: int) -> ApiError:
+    return IN_USE.error(
+        f"{len(failed)} of {of} resources below could not be deleted",
+        resource=context.uuid,
+        jobs=[uuid for uuid, _ in failed if uuid][:20],
+        first=failed[0][1],
+    )
 
 
 async def _run(job: JobHandle, work: list[tuple[str, ApiJob[Any]]]) -> list[tuple[str, str]]:

@@ -27,7 +27,8 @@ class OnDelete:
     """``column`` of table ``child`` refers to ``parent``. When a parent is deleted, each child gets the job that
     ``act`` returns, or, with ``nullify``, its column is emptied in the parent's last transaction.
 
-    ``refuse(tx, doomed)`` raises to veto a deletion that is not forced, before anything is done.
+    ``refuse(tx, doomed)`` raises to veto a deletion that is not forced, before anything is done. Lower ``wave`` first:
+    what uses a thing goes before the thing.
     """
 
     child: str
@@ -36,6 +37,7 @@ class OnDelete:
     act: Callable[[Doomed], ApiJob[Any]] | None = None
     nullify: bool = False
     refuse: Callable[[Tx, Doomed], None] | None = None
+    wave: int = 1
 
 
 class CascadeGraph:
@@ -48,14 +50,18 @@ class CascadeGraph:
                 raise DeclarationError(f"cascade {rule.child}.{rule.column}: give either act or nullify")
             self._by_parent.setdefault(rule.parent, []).append(rule)
 
-    def work(self, tx: Tx, kind: str, uuid: str, *, root: str, force: bool) -> list[tuple[str, ApiJob[Any]]]:
-        """The jobs, as (key, message), that must end before the resource can go."""
+    def waves(self, kind: str) -> list[int]:
+        """The waves in which what is below a resource of this kind goes."""
+        return sorted({rule.wave for rule in self._by_parent.get(kind, ()) if rule.act is not None})
+
+    def work(self, tx: Tx, doomed: Doomed, kind: str, wave: int) -> list[tuple[str, ApiJob[Any]]]:
+        """The jobs of one wave, as (key, message), that must end before the resource ``doomed`` can go."""
         found: list[tuple[str, ApiJob[Any]]] = []
         for rule in self._by_parent.get(kind, ()):
-            if rule.act is None:
+            if rule.act is None or rule.wave != wave:
                 continue
-            for child, parent in referring(tx, rule.child, rule.column, [uuid]):
-                message = rule.act(Doomed(child, parent, root, force))
+            for child, parent in referring(tx, rule.child, rule.column, [doomed.uuid]):
+                message = rule.act(Doomed(child, parent, doomed.root, doomed.force))
                 found.append((f"{message.api.name}:{child}", message))
         return found
 

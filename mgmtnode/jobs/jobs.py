@@ -251,8 +251,12 @@ class Jobs:
         accept it again after an outage of the database."""
         row = parent.row
         origin = row.origin or (row.resource_type if row.api.endswith(".delete") else "")
-        ours = {"key": f"{row.uuid}/{key}", "parent": row.uuid, "origin": origin}
-        job = await outlast(lambda: self.accept(msg, parent.caller, **ours, deadline=deadline))
+        ours = f"{row.uuid}/{key}"
+        job = await outlast(
+            lambda: self.accept(
+                msg, parent.caller, key=ours, parent=row.uuid, origin=origin, deadline=deadline
+            )
+        )
         return await self._until_ended(job)
 
     async def stop_children(self, parent_uuid: str) -> None:

@@ -27,8 +27,10 @@ def _insists(doomed: Doomed) -> bool:
     return doomed.force or doomed.root == "zone"
 
 
+AFTER_VMS = 2  # whose addresses they are
+
 CASCADE = (
-    OnDelete(child="l2_network", column="zone_uuid", parent="zone", act=delete_l2),
-    OnDelete(child="l3_network", column="zone_uuid", parent="zone", act=delete_l3),
+    OnDelete(child="l2_network", column="zone_uuid", parent="zone", act=delete_l2, wave=AFTER_VMS),
+    OnDelete(child="l3_network", column="zone_uuid", parent="zone", act=delete_l3, wave=AFTER_VMS),
     OnDelete(child="l3_network", column="l2_network_uuid", parent="l2_network", act=delete_l3, refuse=refuse),
 )

@@ -19,9 +19,11 @@ def _zone_gone(doomed: Doomed) -> ApiJob[Any]:
     return DestroyVm(uuid=doomed.uuid, force=True, settle=doomed.force)
 
 
+BEFORE_NETWORKS = 0
+
 CASCADE = (
     OnDelete(child="vm", column="host_uuid", parent="host", act=_host_gone),
-    OnDelete(child="vm", column="zone_uuid", parent="zone", act=_zone_gone),
+    OnDelete(child="vm", column="zone_uuid", parent="zone", act=_zone_gone, wave=BEFORE_NETWORKS),
     OnDelete(child="vm", column="last_host_uuid", parent="host", nullify=True),
     OnDelete(child="vm", column="cluster_uuid", parent="cluster", nullify=True),
     OnDelete(child="vm", column="instance_offering_uuid", parent="instance_offering", nullify=True),

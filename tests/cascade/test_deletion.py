@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from mgmtnode.cascade.deletion import DeletionContext, _children
+from mgmtnode.cascade.graph import CascadeGraph, Doomed, OnDelete
 from mgmtnode.contracts.zone import DeleteZone
 from mgmtnode.errors import IN_USE, NOT_FOUND, ApiError, Problem
 from mgmtnode.jobs.job import Job, JobState
@@ -26,6 +27,9 @@ class Below:
         self._rounds = [[(uuid, DeleteZone(uuid=uuid)) for uuid in UUIDS], []]
         self._ends = list(ends)
         self.node = SimpleNamespace(cascade=self, db=self)
+
+    def waves(self, kind: str) -> list[int]:
+        return [1]
 
     def work(self, *_: object, **__: object) -> list[Any]:
         return self._rounds.pop(0)
@@ -68,3 +72,18 @@ def test_a_refusal_of_a_child_job_is_told_as_it_is() -> None:
     with pytest.raises(ApiError) as refused:
         delete(Below(IN_USE.error("not now"), None))
     assert refused.value.code == "core.in-use"
+
+
+def test_what_uses_a_thing_goes_in_an_earlier_wave() -> None:
+    def delete(doomed: Doomed) -> DeleteZone:
+        return DeleteZone(uuid=doomed.uuid)
+
+    graph = CascadeGraph(
+        [
+            OnDelete(child="l3_network", column="zone_uuid", parent="zone", act=delete, wave=2),
+            OnDelete(child="vm", column="zone_uuid", parent="zone", act=delete, wave=0),
+            OnDelete(child="cluster", column="zone_uuid", parent="zone", act=delete),
+        ]
+    )
+    assert graph.waves("zone") == [0, 1, 2]
+    assert graph.waves("vm") == []

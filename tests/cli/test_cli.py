@@ -119,7 +119,7 @@ def test_the_schema_is_made_once_and_checked(file: Path, capsys: pytest.CaptureF
         seen.append((code, "".join(output(capsys))))
     assert [code for code, _ in seen] == [1, 0, 0, 0, 0]
     assert "there is no database at" in seen[0][1]
-    assert "added" in seen[1][1]
+    assert "applied core_0001" in seen[1][1]
     assert seen[2][1] == "up to date already\n"
     assert seen[4][1].startswith("SQLite 3.")
 

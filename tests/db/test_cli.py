@@ -13,9 +13,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(empty_database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     file = tmp_path / "mgmtnode.toml"
-    file.write_text(f'[node]\ndata_dir = "{tmp_path}"\n[database]\nurl = "{database_url}"\n')
+    file.write_text(f'[node]\ndata_dir = "{tmp_path}"\n[database]\nurl = "{empty_database_url}"\n')
 
     def command(*words: str) -> tuple[int, str, str]:
         code = invoke(["db", *words, "--config", str(file)])
@@ -49,11 +49,11 @@ def test_the_sql_is_printed_and_not_run(run: Run) -> None:
     assert run("check")[0] == 1
 
 
-def test_tables_changed_by_hand_are_named(run: Run, database_url: str, tmp_path: Path) -> None:
+def test_tables_changed_by_hand_are_named(run: Run, empty_database_url: str, tmp_path: Path) -> None:
     run("upgrade")
     from sqlalchemy import create_engine, text
 
-    engine = create_engine(database_url or f"sqlite:///{tmp_path / 'mgmtnode.db'}")
+    engine = create_engine(empty_database_url or f"sqlite:///{tmp_path / 'mgmtnode.db'}")
     with engine.begin() as connection:
         connection.execute(text("drop index ix_allocation_pool_uuid_kind"))
     engine.dispose()
@@ -62,11 +62,13 @@ def test_tables_changed_by_hand_are_named(run: Run, database_url: str, tmp_path:
     assert "add_index allocation.ix_allocation_pool_uuid_kind" in err
 
 
-def test_a_newer_database_is_a_matter_of_configuration(run: Run, database_url: str, tmp_path: Path) -> None:
+def test_a_newer_database_is_a_matter_of_configuration(
+    run: Run, empty_database_url: str, tmp_path: Path
+) -> None:
     run("upgrade")
     from sqlalchemy import create_engine, text
 
-    engine = create_engine(database_url or f"sqlite:///{tmp_path / 'mgmtnode.db'}")
+    engine = create_engine(empty_database_url or f"sqlite:///{tmp_path / 'mgmtnode.db'}")
     with engine.begin() as connection:
         connection.execute(text("insert into alembic_version values ('core_0042')"))
     engine.dispose()
