@@ -1,3 +1,4 @@
+# ruff: noqa: E501  # a table of source texts
 """Every kind of malformed service is refused by name before anything is started."""
 
 from __future__ import annotations
