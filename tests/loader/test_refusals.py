@@ -1,5 +1,7 @@
 """Every kind of malformed service is refused by name before anything is started."""
 
+# ruff: noqa: E501  # one case a line or two: what is edited, what is said
+
 from __future__ import annotations
 
 import itertools
