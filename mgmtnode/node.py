@@ -167,8 +167,7 @@ class ManagementNode:
             self.db, self.slots, uuids, name=self.name, address=address, version=__version__
         )
         self._on_stop("membership", self.membership.leave)
-        with told(self.db):
-            await self._until_there("the database", self.membership.join)
+        await self._until_there("the database", self.membership.join)
         if self.guard is not None:
             self.guard.watch(self.membership.evicted)
 
@@ -234,20 +233,26 @@ class ManagementNode:
         self._on_stop("the API", self.api.stop)
 
     async def _until_there(self, what: str, attempt: Callable[[], Awaitable[object]]) -> None:
-        """Makes ``attempt`` again for node.boot_seconds as long as it says that ``what`` is away."""
-        seconds = self._properties.get(core.BOOT_SECONDS)
+        """Makes ``attempt`` again for node.boot_seconds as long as it says that ``what`` is away; of a file only once,
+        because a full disk or a missing permission does not mend itself."""
+        seconds, told_of = self._properties.get(core.BOOT_SECONDS), ""
         until = self._clock.monotonic() + seconds
         while True:
             try:
-                await attempt()
+                with told(self.db):
+                    await attempt()
                 return
             except ApiError as error:
-                if error.category is not Category.UNAVAILABLE:
+                if error.category is not Category.UNAVAILABLE or self.db.dialect == "sqlite":
                     raise
                 why = error.problem.message
             if self._clock.monotonic() + BOOT_PAUSE >= until:
                 raise UNAVAILABLE.error(f"{what} was away for {seconds:g} s: {why}")
-            log.warning("waiting for %s, for up to %.0f s: %s", what, until - self._clock.monotonic(), why)
+            if why != told_of:
+                log.warning(
+                    "waiting for %s, for up to %.0f s: %s", what, until - self._clock.monotonic(), why
+                )
+                told_of = why
             await asyncio.sleep(BOOT_PAUSE)
 
     # what they are made of

@@ -46,4 +46,6 @@ class Membership:
         return [tuple(row) for row in found] != [(self.incarnation, "UP")]
 
     async def leave(self) -> None:
-        await self._db.write(lambda tx: repository.leave(tx, self._name, self.incarnation))
+        """Nothing to do for a node that never got in."""
+        if self.incarnation:
+            await self._db.write(lambda tx: repository.leave(tx, self._name, self.incarnation))

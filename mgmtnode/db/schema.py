@@ -187,5 +187,7 @@ def _named(db: SqlDatabase, error: ApiError | DBAPIError) -> ApiError | DBAPIErr
     url = db.engine.url
     name = url.database or "" if db.dialect == "sqlite" else f"database.url ({url.render_as_string()})"
     problem = error.problem
+    if problem.message.startswith(name):
+        return error
     hint = "; the node must be able to write it" if WRITE_REFUSED.search(problem.message) else ""
     return ApiError(msgspec.structs.replace(problem, message=f"{name}: {problem.message}{hint}"))

@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Table, insert, text
+from sqlalchemy import Table, insert
 
 from mgmtnode.db.base import metadata
 from mgmtnode.db.engine import open_database
-from mgmtnode.db.session import SqlDatabase, Tx
+from mgmtnode.db.session import Tx
 from mgmtnode.db.tables import resource, tag
 from mgmtnode.jobs.job import SYSTEM_ACCOUNT
 from mgmtnode.ports import SystemClock
@@ -75,19 +75,14 @@ def _create(node: Node, plural: str, **fields: Any) -> str:
 
 
 def fill(directory: Path, cloud: Cloud, vms: int) -> None:
-    """Puts rows of running VMs, one in a hundred with a tag, into the database of a node that stands by."""
+    """Puts rows of VMs, one in a hundred with a tag, into the database of a node that stands by. They are
+    stopped, though on a host: of running ones the hosts would say that they are not there."""
     from services.vm.models import vm
 
     db = open_database(f"sqlite:///{directory / 'mgmtnode.db'}", SystemClock())
     for batch in _batches(_rows(vm, cloud, vms)):
         db.run(lambda tx, batch=batch: _put(tx, batch))  # type: ignore[misc]  # the batch of this turn
-    analyze(db)
     db.engine.dispose()
-
-
-def analyze(db: SqlDatabase) -> None:
-    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("ANALYZE"))
 
 
 Row = tuple[Table, dict[str, Any]]
@@ -108,7 +103,7 @@ def _rows(vm: Table, cloud: Cloud, vms: int) -> Iterator[list[Row]]:
                 vm,
                 {
                     "uuid": uuid,
-                    "state": "Running",
+                    "state": "Stopped",
                     "cpu": 1,
                     "memory": GIB,
                     "hypervisor": "simulator",

@@ -128,9 +128,9 @@ def test_stopping_lets_requests_in_flight_end_and_refuses_new_ones(world, run) -
         release = asyncio.Event()
         accept = world.jobs.accept
 
-        async def slowly(msg, caller, *, key=None):
+        async def slowly(msg, caller, **options):
             await release.wait()
-            return await accept(msg, caller, key=key)
+            return await accept(msg, caller, **options)
 
         world.jobs.accept = slowly
         url = f"http://127.0.0.1:{world.api.port}"

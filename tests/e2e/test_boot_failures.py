@@ -18,6 +18,7 @@ import pytest
 START = "from mgmtnode.cli.main import main; main()"
 PATIENCE = 60.0
 NOBODY = 65534
+IMPATIENT = {"MGMTNODE_NODE_BOOT_SECONDS": "1"}  # else a database that is away is waited for
 WITHOUT_POWER = (
     "setpriv",
     "--bounding-set=-dac_override,-dac_read_search",
@@ -241,7 +242,7 @@ def test_a_choice_of_services_without_one_that_a_node_needs_is_refused_before_an
 def test_a_second_node_on_an_sqlite_database_that_is_given_by_its_url_is_refused(data: Path) -> None:
     for first in running(data):
         url = f"sqlite:///{data / 'mgmtnode.db'}"
-        line = refused(*dev(data.parent / "other"), code=FAILED, MGMTNODE_DATABASE_URL=url)
+        line = refused(*dev(data.parent / "other"), code=FAILED, MGMTNODE_DATABASE_URL=url, **IMPATIENT)
         assert f"pid {first.pid}" in line
 
 
@@ -271,18 +272,18 @@ def test_a_postgresql_that_cannot_be_reached_is_named_without_its_password(data:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = f"postgresql+psycopg2://admin:sekret@127.0.0.1:{port}/cloud"
-    line = refused(*dev(data), code=TEMPORARY, MGMTNODE_DATABASE_URL=url)
+    line = refused(*dev(data), code=TEMPORARY, MGMTNODE_DATABASE_URL=url, **IMPATIENT)
     assert str(port) in line and "refused" in line and "database.url" in line and "sekret" not in line
 
 
 @pytest.mark.integration
 def test_a_postgresql_without_the_database_or_the_user_is_named(postgres_url: str, data: Path) -> None:
     missing = postgres_url.rpartition("/")[0] + "/nowhere"
-    line = refused(*dev(data), code=TEMPORARY, MGMTNODE_DATABASE_URL=missing)
+    line = refused(*dev(data), code=TEMPORARY, MGMTNODE_DATABASE_URL=missing, **IMPATIENT)
     assert '"nowhere" does not exist' in line
     scheme, _, rest = postgres_url.partition("://")
     stranger = f"{scheme}://stranger:sekret@{rest.partition('@')[2] or rest}"
-    line = refused(*dev(data), code=TEMPORARY, MGMTNODE_DATABASE_URL=stranger)
+    line = refused(*dev(data), code=TEMPORARY, MGMTNODE_DATABASE_URL=stranger, **IMPATIENT)
     assert "stranger" in line and "sekret" not in line
 
 

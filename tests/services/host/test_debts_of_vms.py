@@ -41,6 +41,8 @@ def fault(cloud: Cloud, host_uuid: str, **fault: Any) -> None:
 def test_what_a_failed_creation_left_is_removed_and_its_memory_is_free_again(
     cloud: Cloud, host: dict[str, Any]
 ) -> None:
+    undo = cloud.list("global-configs", "name=job.undo_seconds")[0]["uuid"]
+    cloud.update("global-configs", undo, value=1)
     fault(cloud, host["uuid"], kind="lose-reply", action="start", times=1)
     fault(cloud, host["uuid"], kind="fail", action="start")
     fault(cloud, host["uuid"], kind="fail", action="destroy")
