@@ -49,7 +49,7 @@ async def ask(
             "api.invalid-field",
             "there is no field 'disks[0].knd'",
         ),
-        ({"name": "a", "zone_uuid": UUID + "\n"}, "api.invalid-field", "zone_uuid: expected str"),
+        ({"name": "a", "zone_uuid": UUID + "\n"}, "api.invalid-field", "zone_uuid: expected a lower-case uuid"),
         (
             {"name": "a", "user_tags": ["x"] * 65},
             "api.invalid-field",
