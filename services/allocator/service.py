@@ -38,7 +38,7 @@ from services.allocator.config import (
 )
 from services.allocator.repository import CPU, MEMORY, CapacityRepository, HostRow
 
-SHORTLIST = 50  # hosts that are looked at closely before all of them are
+SHORTLIST = 20  # hosts that are looked at closely before all of them are; each costs a count of its VMs
 
 
 class AllocatorService(Service):
