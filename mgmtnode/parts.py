@@ -141,7 +141,10 @@ def build_context(
         properties=edges.properties,
         tags=tags,
         extensions=Extensions(),
-        cascade=CascadeGraph(rule for manifest in manifests for rule in manifest.cascade),
+        cascade=CascadeGraph(
+            (rule for manifest in manifests for rule in manifest.cascade),
+            (table for manifest in manifests for table in manifest.tables),
+        ),
         agents=edges.agents,
         slots=edges.slots,
         periodic=Periodic(edges.rng),

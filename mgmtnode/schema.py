@@ -44,6 +44,16 @@ MacAddress = Annotated[str, Meta(pattern="^[0-9a-f]{2}(:[0-9a-f]{2}){5}" + END, 
 Labels = list[Annotated[str, Meta(min_length=1, max_length=1024)]]
 
 
+# What a text that does not match is told to be: nobody should have to read a regular expression.
+FORMS: dict[str, str] = {
+    UUID_PATTERN: "a lower-case uuid",
+    Name.__metadata__[0].pattern: "one line of text that is not all blanks",  # type: ignore[attr-defined]
+    IpAddress.__metadata__[0].pattern: "an IPv4 address",  # type: ignore[attr-defined]
+    Cidr.__metadata__[0].pattern: "an IPv4 network such as 10.0.0.0/24",  # type: ignore[attr-defined]
+    MacAddress.__metadata__[0].pattern: "a lower-case MAC address",  # type: ignore[attr-defined]
+}
+
+
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
 class Data(msgspec.Struct, kw_only=True, frozen=True):
     """An immutable value in a contract. Unknown fields are ignored: nodes of two releases talk to each other."""

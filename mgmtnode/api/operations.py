@@ -15,11 +15,13 @@ from mgmtnode.api.problems import INVALID_FIELD, UNKNOWN_API, nearest
 from mgmtnode.bus.message import Api, ApiJob, ApiMessage, reply_type
 from mgmtnode.errors import ApiError
 from mgmtnode.jobs.job import JOB
-from mgmtnode.schema import Resource, references
+from mgmtnode.schema import FORMS, Resource, references
 
 PATH_FIELD = pattern(r"\{(\w+)\}")
 PLACE = pattern(r" - at `\$\.?([^`]*)`$")
 UNKNOWN = pattern(r"^Object contains unknown field `([^`]*)`")
+SHAPED = pattern(r"^Expected `str` matching regex '(.*)'$")
+SHAPES = {repr(form)[1:-1]: words for form, words in FORMS.items()}  # msgspec quotes them so
 MISSING = pattern(r"^Object missing required field `([^`]*)`")
 
 
@@ -140,5 +142,7 @@ def invalid(text: str, kind: type[msgspec.Struct]) -> ApiError:
     if missing := MISSING.match(text):
         name = inside + missing[1]
         return INVALID_FIELD.error(f"the field {name!r} is required", field=name)
+    if shaped := SHAPED.match(why):
+        why = f"expected {SHAPES.get(shaped[1], 'the form ' + shaped[1])}"
     why = why[:1].lower() + why[1:].replace("`", "")
     return INVALID_FIELD.error(f"{place or 'the request'}: {why}", field=place)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mgmtnode.bus.message import ApiJob, DeleteJob
 from mgmtnode.cascade.repository import empty_column, referring
 from mgmtnode.db.session import Tx
 from mgmtnode.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +44,10 @@ class OnDelete:
 
 
 class CascadeGraph:
-    """All declared rules, by parent type."""
+    """All declared rules, by parent type, over the tables of the services that declared them."""
 
-    def __init__(self, rules: Iterable[OnDelete]) -> None:
+    def __init__(self, rules: Iterable[OnDelete], tables: Iterable[Table] = ()) -> None:
+        self._tables = {table.name: table for table in tables}
         self._by_parent: dict[str, list[OnDelete]] = {}
         for rule in rules:
             if (rule.act is None) is not rule.nullify:
@@ -60,7 +64,7 @@ class CascadeGraph:
         for rule in self._by_parent.get(kind, ()):
             if rule.act is None or rule.wave != wave:
                 continue
-            for child, parent in referring(tx, rule.child, rule.column, [doomed.uuid]):
+            for child, parent in referring(tx, self._tables[rule.child], rule.column, [doomed.uuid]):
                 message = rule.act(Doomed(child, parent, doomed.root, doomed.force))
                 found.append((f"{message.api.name}:{child}", message))
         return found
@@ -85,14 +89,14 @@ class CascadeGraph:
         """Empties the columns that are emptied rather than followed."""
         for rule in self._by_parent.get(kind, ()):
             if rule.nullify:
-                empty_column(tx, rule.child, rule.column, uuid)
+                empty_column(tx, self._tables[rule.child], rule.column, uuid)
 
     def _ask(self, tx: Tx, rule: OnDelete, parents: list[str], root: str) -> list[str]:
         """Lets the rule refuse each child; the children that would be deleted, too."""
         if rule.act is None:
             return []
         deleted: list[str] = []
-        for child, parent in referring(tx, rule.child, rule.column, parents):
+        for child, parent in referring(tx, self._tables[rule.child], rule.column, parents):
             doomed = Doomed(child, parent, root, False)
             if rule.refuse:
                 rule.refuse(tx, doomed)

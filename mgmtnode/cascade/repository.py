@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sqlalchemy import select, update
+from sqlalchemy import Table, select, update
 
-from mgmtnode.db.base import metadata
 from mgmtnode.db.session import Tx
 
 AT_ONCE = 500  # uuids in one statement
 
 
-def referring(tx: Tx, table: str, column: str, uuids: Sequence[str]) -> list[tuple[str, str]]:
-    """The rows of ``table`` whose ``column`` names one of ``uuids``, as (uuid, named)."""
-    rows = metadata.tables[table]
+def referring(tx: Tx, rows: Table, column: str, uuids: Sequence[str]) -> list[tuple[str, str]]:
+    """The rows whose ``column`` names one of ``uuids``, as (uuid, named)."""
     found: list[tuple[str, str]] = []
     for some in batched(uuids):
         statement = select(rows.c.uuid, rows.c[column]).where(rows.c[column].in_(some)).order_by(rows.c.uuid)
@@ -27,6 +25,5 @@ def batched(uuids: Sequence[str]) -> Iterator[Sequence[str]]:
         yield uuids[start : start + AT_ONCE]
 
 
-def empty_column(tx: Tx, table: str, column: str, uuid: str) -> None:
-    rows = metadata.tables[table]
+def empty_column(tx: Tx, rows: Table, column: str, uuid: str) -> None:
     tx.execute(update(rows).where(rows.c[column] == uuid).values({column: None}))

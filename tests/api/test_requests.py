@@ -38,7 +38,7 @@ async def ask(
         ({"nam": "a"}, "api.invalid-field", "there is no field 'nam'; did you mean 'name'?"),
         ({}, "api.invalid-field", "the field 'name' is required"),
         ({"name": 5}, "api.invalid-field", "name: expected str, got int"),
-        ({"name": "a\n"}, "api.invalid-field", "name: expected str matching"),
+        ({"name": "a\n"}, "api.invalid-field", "name: expected one line of text"),
         (
             {"name": "a", "disks": [{"size": 1}, {"size": "x"}]},
             "api.invalid-field",
@@ -49,7 +49,7 @@ async def ask(
             "api.invalid-field",
             "there is no field 'disks[0].knd'",
         ),
-        ({"name": "a", "zone_uuid": UUID + "\n"}, "api.invalid-field", "zone_uuid: expected str"),
+        ({"name": "a", "zone_uuid": UUID + "\n"}, "api.invalid-field", "zone_uuid: expected a lower-case uuid"),
         (
             {"name": "a", "user_tags": ["x"] * 65},
             "api.invalid-field",

@@ -1,6 +1,8 @@
 # ruff: noqa: E501  # a table of source texts
 """Every kind of malformed service is refused by name before anything is started."""
 
+# ruff: noqa: E501  # one case a line or two: what is edited, what is said
+
 from __future__ import annotations
 
 import itertools
