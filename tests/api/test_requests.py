@@ -49,7 +49,11 @@ async def ask(
             "api.invalid-field",
             "there is no field 'disks[0].knd'",
         ),
-        ({"name": "a", "zone_uuid": UUID + "\n"}, "api.invalid-field", "zone_uuid: expected a lower-case uuid"),
+        (
+            {"name": "a", "zone_uuid": UUID + "\n"},
+            "api.invalid-field",
+            "zone_uuid: expected a lower-case uuid",
+        ),
         (
             {"name": "a", "user_tags": ["x"] * 65},
             "api.invalid-field",

@@ -47,7 +47,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("uuid", name="pk_vm"),
     )
     op.create_index("ix_vm_cluster_uuid", "vm", ["cluster_uuid"])
-    op.create_index("ix_vm_host_uuid", "vm", ["host_uuid"])
+    op.create_index("ix_vm_host_uuid_uuid", "vm", ["host_uuid", "uuid"])
     op.create_index("ix_vm_instance_offering_uuid", "vm", ["instance_offering_uuid"])
     op.create_index("ix_vm_last_host_uuid", "vm", ["last_host_uuid"])
     op.create_index("ix_vm_state_destroyed_at", "vm", ["state", "destroyed_at"])
