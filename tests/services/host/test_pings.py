@@ -63,10 +63,10 @@ def test_a_host_that_is_back_is_connected_by_itself(rack: Rack) -> None:
     rack.silence(host)
     rack.script.heal()
     rack.ping(host["uuid"])
-    rack.cloud.until(lambda: rack.status(host["uuid"]) == "Connected")
+    its = ("api=host.reconnect", f"resource_uuid={host['uuid']}")
+    rack.cloud.until(lambda: [job["state"] for job in rack.cloud.list("jobs", *its)] == ["Succeeded"])
+    assert rack.status(host["uuid"]) == "Connected"
     assert rack.events(host["uuid"])[-1] == "host.connected"
-    jobs = rack.cloud.list("jobs", "api=host.reconnect", f"resource_uuid={host['uuid']}")
-    assert [job["state"] for job in jobs] == ["Succeeded"]
 
 
 def test_a_host_that_is_back_waits_for_its_operator_where_that_is_wanted(rack: Rack) -> None:
