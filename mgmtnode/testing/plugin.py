@@ -6,7 +6,6 @@ nothing: whatever a fixture needs is imported inside the fixture.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -89,6 +88,8 @@ def _on_each_database(request: pytest.FixtureRequest, postgresql: str) -> str:
 @pytest.fixture(scope="session")
 def upgraded_template(postgres_server: PostgresServer) -> str:
     """The name of a database that has the schema of the core and of every installed service."""
+    import asyncio
+
     from mgmtnode.db.engine import open_database
     from mgmtnode.db.schema import upgrade
     from mgmtnode.loader import discover

@@ -300,7 +300,7 @@ def test_a_zone_that_cannot_be_deleted_tells_what_is_in_the_way(mnctl: Shell) ->
     assert "as it was told to" in line and "--force" in lines[-1]
     job = lines[-1].split()[-1]
     shown = mnctl("job", "show", job)
-    assert "cluster.delete" in shown and "stuck" in shown
+    assert "vm.delete" in shown and "stuck" in shown
     assert json.loads(mnctl("job", "show", job, "-o", "json"))["children"]
     mnctl("host", "clear-faults", "east-host")
     mnctl("zone", "delete", "east", "--yes")
