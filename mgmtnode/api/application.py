@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from mgmtnode.api.app import HttpApi
 from mgmtnode.api.auth import Authenticator
 from mgmtnode.api.gateway import Gateway
 from mgmtnode.api.health import Check
 from mgmtnode.api.operations import Operations
+from mgmtnode.api.problems import Catalogue
 from mgmtnode.api.server import Listen
 from mgmtnode.config import core_properties as core
 from mgmtnode.config import global_config
-from mgmtnode.config.file import Properties
+from mgmtnode.config.file import ConfigFileError, Properties
 from mgmtnode.errors import ErrorCode
 from mgmtnode.events import log as events_log
+from mgmtnode.jobs.ending import JobEnded
 from mgmtnode.loader import values
 from mgmtnode.parts import Parts
 from mgmtnode.ports import Rng
 from mgmtnode.query import errors as query_errors
 from mgmtnode.tags import system_tag
 from mgmtnode.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from mgmtnode.api.amqp.server import AmqpApi
 
 TOKEN = "token"  # the Authenticator that REST asks
 CORE = (global_config, events_log, query_errors, system_tag)
@@ -44,6 +51,40 @@ def http_api(
             private_key=properties.get(core.API_TLS_KEY) or None,
         ),
     )
+
+
+def amqp_api(
+    node: str,
+    parts: Parts,
+    properties: Properties,
+    gateway: Gateway,
+    metrics: Metrics,
+) -> AmqpApi | None:
+    """None if it is not asked for. Raises ConfigFileError."""
+    url = properties.get(core.API_AMQP_URL)
+    if not url:
+        return None
+    for part in url.split(";"):
+        if urlsplit(part.strip()).scheme not in ("amqp", "amqps"):
+            raise ConfigFileError(f"{core.API_AMQP_URL.name}: expected amqp://… or amqps://…")
+    from mgmtnode.api.amqp.server import AmqpApi, Surroundings  # kombu, for who needs it: 60 ms and 4 MB
+
+    context = parts.context
+    surroundings = Surroundings(
+        name=node,
+        gateway=gateway,
+        catalogue=Catalogue(declared_codes(parts)),
+        db=context.db,
+        slots=context.slots,
+        jobs=parts.repository,
+        events=parts.events,
+        rng=context.rng,
+        observer=metrics,
+    )
+    api = AmqpApi(url, properties.get(core.API_AMQP_PREFETCH), surroundings)
+    context.bus.subscribe(JobEnded, api.heard)
+    metrics.depth("amqp", api.depths)
+    return api
 
 
 def gateway_over(parts: Parts) -> Gateway:

@@ -24,6 +24,14 @@ NO_TRACE = "0" * 32
 HEALTH = ("/livez", "/readyz", "/metrics")
 
 
+def identify(request_id: str, traceparent: str, rng: Rng) -> tuple[str, str]:
+    """The id of a request, the caller's or a new one, and its trace: the caller's (W3C traceparent) or the id."""
+    if not REQUEST_ID.fullmatch(request_id):
+        request_id = f"{rng.bits(64):016x}"
+    parent = TRACEPARENT.fullmatch(traceparent)
+    return request_id, parent[1] if parent and parent[1] != NO_TRACE else request_id
+
+
 class Observer(Protocol):
     """Hears of every request that was answered: its API's name, status, and seconds."""
 
@@ -80,10 +88,11 @@ class Edge:
 
     def _identify(self, request: Request) -> str:
         """Gives the request its id and returns the trace: the caller's (W3C traceparent) or the id."""
-        given = request.headers.get("x-request-id", "")
-        request.request_id = given if REQUEST_ID.fullmatch(given) else f"{self._rng.bits(64):016x}"
-        parent = TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
-        return parent[1] if parent and parent[1] != NO_TRACE else request.request_id
+        given = request.headers
+        request.request_id, trace = identify(
+            given.get("x-request-id", ""), given.get("traceparent", ""), self._rng
+        )
+        return trace
 
     def _admit(self, request: Request) -> None:
         if request.path in HEALTH:

@@ -19,7 +19,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from amqp.exceptions import AMQPError
 from kombu.connection import Connection
@@ -62,6 +62,11 @@ class Broker:
     urls: tuple[str, ...]
     rng: Rng
 
+    @classmethod
+    def at(cls, url: str, rng: Rng) -> Broker:
+        """``url``: one or more addresses, separated by semicolons."""
+        return cls(tuple(part.strip() for part in url.split(";") if part.strip()), rng)
+
 
 class Outbound(NamedTuple):
     exchange: str
@@ -73,7 +78,7 @@ class Outbound(NamedTuple):
 class AmqpLink(Link):
     """One connection through kombu."""
 
-    broken = BROKEN
+    broken: ClassVar[tuple[type[Exception], ...]] = BROKEN
 
     def __init__(self, name: str, broker: Broker, changed: Callable[[], None]) -> None:
         super().__init__(name, broker.rng, changed)
@@ -295,7 +300,7 @@ class AmqpTransport:
     wait to leave, MAX_UNREAD_BYTES that wait for the loop, QUEUE_LENGTH and MESSAGE_TTL in the broker."""
 
     def __init__(self, url: str, address: str, *, rng: Rng) -> None:
-        broker = Broker(tuple(part.strip() for part in url.split(";") if part.strip()), rng)
+        broker = Broker.at(url, rng)
         self._address = address
         self._inflow = Inflow()
         self._changes = asyncio.Event()

@@ -23,6 +23,10 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._requests = self._counter("http_requests", "Requests answered", "api", "status")
         self._request_time = self._histogram("http_request_seconds", "Time to answer a request", FAST, "api")
+        self._amqp = self._counter("amqp_requests", "Requests over AMQP; status 0 is buried", "api", "status")
+        self._amqp_time = self._histogram(
+            "amqp_request_seconds", "Time to find the answer of a request over AMQP", FAST, "api"
+        )
         self._jobs = self._counter("jobs", "Jobs that reached a state", "api", "state")
         self._job_time = self._histogram("job_seconds", "From acceptance to the end of a job", SLOW, "api")
         self._calls = self._counter("bus_calls", "Calls between services", "message", "outcome")
@@ -41,6 +45,12 @@ class Metrics:
         name = api or UNKNOWN
         self._requests.labels(name, str(status)).inc()
         self._request_time.labels(name).observe(seconds)
+
+    def amqp_request(self, api: str, status: int, seconds: float) -> None:
+        """The same for a request over AMQP; ``status`` 0: there was nobody to answer, and it was buried."""
+        name = api or UNKNOWN
+        self._amqp.labels(name, str(status)).inc()
+        self._amqp_time.labels(name).observe(seconds)
 
     def job(self, api: str, state: str, seconds: float | None = None) -> None:
         """A job reached ``state``; with its age in ``seconds`` if it ended."""
