@@ -33,6 +33,11 @@ class Feed:
         self._db, self._slots, self._log, self._sender = db, slots, log, sender
         self._position: str | None = None
 
+    async def begin(self) -> str:
+        """Where the last one left off. A feed that is new begins here and now."""
+        head = await self._log.head()
+        return await self._db.write(lambda tx: repository.begin(tx, READER, head))
+
     async def turn(self) -> None:
         """Publishes a batch, or waits for something to publish."""
         changed = asyncio.ensure_future(self._log.changed(POLL_SECONDS))
@@ -47,7 +52,7 @@ class Feed:
 
     async def _publish(self) -> bool:
         """Whether there was something."""
-        at = self._position or await self._begin()
+        at = self._position or await self._resume()
         events = await self._log.read(at, BATCH, SYSTEM)
         if not events:
             self._position = at
@@ -59,13 +64,12 @@ class Feed:
         self._position = await self._advance(at, whole[-1].id) if whole else at
         return True
 
-    async def _begin(self) -> str:
-        """Where the last one left off. A feed that is new begins now; one that comes too late says that it does."""
-        head = await self._log.head()
-        at = await self._db.write(lambda tx: repository.begin(tx, READER, head))
-        oldest = await self._log.oldest()
+    async def _resume(self) -> str:
+        """A feed that comes too late for some events says so."""
+        at, oldest = await self.begin(), await self._log.oldest()
         if oldest is None or at == BEGINNING or place(at) >= before(oldest):
             return at
+        head = await self._log.head()
         await self._sender.send([_reset(at, head)])
         return await self._advance(at, head) or head
 

@@ -64,6 +64,11 @@ class Intake(AmqpLink):
         self._window = self._received = 0
 
     @property
+    def consuming(self) -> bool:
+        """Whether it takes requests."""
+        return self.connected and bool(self._consumer)
+
+    @property
     def in_flight(self) -> int:
         return self._taken - self._ended
 
@@ -109,11 +114,10 @@ class Intake(AmqpLink):
             return
         before, self._consumer, self._window = self._consumer, "", window
         if window:
-            self._consumer = f"window-{window}-{self._received}"
+            consumer = f"window-{window}-{self._received}"
             self.channel.basic_qos(0, window, False)
-            self.channel.basic_consume(
-                topology.REQUESTS, consumer_tag=self._consumer, callback=self._on_message
-            )
+            self.channel.basic_consume(topology.REQUESTS, consumer_tag=consumer, callback=self._on_message)
+            self._consumer = consumer
         if before:
             self.channel.basic_cancel(before)
 

@@ -48,7 +48,7 @@ class Surroundings:
 
 
 class AmqpApi:
-    """``start`` returns at once, whether there is a broker or not; ``stop`` within about FINISH_SECONDS and twice
+    """``start`` does not wait for the broker; ``stop`` within about FINISH_SECONDS and twice
     STOP_TIMEOUT. A message is acknowledged when what it asked for is committed and its answer is with the broker."""
 
     def __init__(self, url: str, prefetch: int, node: Surroundings) -> None:
@@ -78,6 +78,7 @@ class AmqpApi:
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
+        await self.feed.begin()
         self.intake.start()
         self.outlet.start()
         for name, turn in (("ends of jobs", self.ends.turn), ("events", self.feed.turn)):
@@ -100,7 +101,9 @@ class AmqpApi:
         """What is wrong with the broker, if something is."""
         if not (self.intake.connected and self.outlet.connected):
             return "the broker of the AMQP API cannot be reached"
-        return "the broker of the AMQP API takes no messages" if self.outlet.blocked else None
+        if self.outlet.blocked:
+            return "the broker of the AMQP API takes no messages"
+        return None if self.intake.consuming else "no requests are taken from the queue of the AMQP API"
 
     def depths(self) -> dict[str, float]:
         return {"requests": float(self.intake.in_flight), "outgoing": float(self.outlet.waiting)}
