@@ -14,6 +14,7 @@ from mgmtnode.api.health import Check, Health
 from mgmtnode.api.problems import Catalogue
 from mgmtnode.api.rest import Rest
 from mgmtnode.api.server import HttpServer, Listen
+from mgmtnode.bus.message import Event
 from mgmtnode.errors import ErrorCode
 from mgmtnode.ports import Rng
 from mgmtnode.telemetry.metrics import CONTENT_TYPE
@@ -27,6 +28,7 @@ class Numbers(Observer, Protocol):
 
 class HttpApi:
     """Built by the node once its services are; ``app`` is the ASGI application, for tests without a socket.
+    ``codes`` and ``told`` (the kinds of events) are for the documents.
 
     Stopping goes ``drain`` (not ready any more, still answering), then ``stop``.
     """
@@ -40,6 +42,7 @@ class HttpApi:
         metrics: Numbers,
         rng: Rng,
         codes: Iterable[ErrorCode] = (),
+        told: Iterable[type[Event]] = (),
         listen: Listen | None = None,
     ) -> None:
         catalogue = Catalogue(codes)
@@ -47,7 +50,7 @@ class HttpApi:
         self.health = Health(checks, metrics.text, CONTENT_TYPE)
         self.events = Events(gateway, events)
         self.edge = Edge(catalogue, rng, metrics)
-        docs = Docs(gateway.operations, catalogue)
+        docs = Docs(gateway.operations, catalogue, told)
         extra = [*self.health.routes(), *self.events.routes(), *docs.routes()]
         self.app = Rest(gateway, extra).app(self.edge)
         self._server = HttpServer(self.app, listen or Listen())

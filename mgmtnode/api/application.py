@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import ModuleType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -13,13 +14,14 @@ from mgmtnode.api.health import Check
 from mgmtnode.api.operations import Operations
 from mgmtnode.api.problems import Catalogue
 from mgmtnode.api.server import Listen
+from mgmtnode.bus.message import Event
 from mgmtnode.config import core_properties as core
 from mgmtnode.config import global_config
 from mgmtnode.config.file import ConfigFileError, Properties
 from mgmtnode.errors import ErrorCode
 from mgmtnode.events import log as events_log
 from mgmtnode.jobs.ending import JobEnded
-from mgmtnode.loader import values
+from mgmtnode.loader import events, values
 from mgmtnode.parts import Parts
 from mgmtnode.ports import Rng
 from mgmtnode.query import errors as query_errors
@@ -44,6 +46,7 @@ def http_api(
         metrics=metrics,
         rng=rng,
         codes=declared_codes(parts),
+        told=declared_events(parts),
         listen=Listen(
             host=properties.get(core.API_HOST),
             port=properties.get(core.API_PORT),
@@ -102,5 +105,12 @@ def gateway_over(parts: Parts) -> Gateway:
 
 
 def declared_codes(parts: Parts) -> list[ErrorCode]:
-    contracts = (module for manifest in parts.context.manifests.values() for module in manifest.contract)
-    return [code for module in (*CORE, *contracts) for code in values(module, ErrorCode)]
+    return [code for module in (*CORE, *contracts(parts)) for code in values(module, ErrorCode)]
+
+
+def declared_events(parts: Parts) -> list[type[Event]]:
+    return [JobEnded, *(event for module in contracts(parts) for event in events(module))]
+
+
+def contracts(parts: Parts) -> list[ModuleType]:
+    return [module for manifest in parts.context.manifests.values() for module in manifest.contract]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,12 @@ class Outside:
         """How many messages wait in a queue."""
         return int(self.channel.queue_declare(queue, passive=True).method.message_count)
 
+    def __enter__(self) -> Outside:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def close(self) -> None:
         if self.connection.is_open:
             self.connection.close()
@@ -125,6 +132,14 @@ def serving(
     finally:
         cloud.close()
         thread.stop()
+
+
+def until(condition: Callable[[], object], seconds: float = SECONDS) -> None:
+    """Returns once ``condition()`` is true, asking again and again. Fails after ``seconds``."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not so within {seconds:g} s: {inspect.getsource(condition).strip()}"
+        time.sleep(0.05)
 
 
 def connected(cloud: Cloud) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+import pika
 import pytest
 
 from mgmtnode.api.amqp import topology
@@ -16,7 +17,7 @@ from mgmtnode.ports import SystemRng
 from mgmtnode.testing.cloud import Cloud
 from mgmtnode.testing.servers import RabbitServer
 from tests.integration import poison
-from tests.integration.outside import Outside, connected, serving
+from tests.integration.outside import Outside, connected, serving, until
 
 pytestmark = pytest.mark.integration
 
@@ -96,10 +97,6 @@ def test_a_message_that_breaks_every_connection_is_buried_alone(rabbit_url: str)
     outside.close()
 
 
-def until(condition: Callable[[], bool]) -> None:
-    Cloud.until(None, condition)  # type: ignore[arg-type]  # it asks the condition, and nothing of the cloud
-
-
 def test_while_the_broker_takes_no_answers_no_more_is_taken_and_rest_goes_on(
     rabbit_server: RabbitServer, rabbit_url: str, tmp_path: Path
 ) -> None:
@@ -125,6 +122,7 @@ def test_no_more_is_worked_on_at_once_than_is_allowed(
     poison.declare(rabbit_url)
     with serving(rabbit_url, tmp_path / "node", prefetch=3) as cloud:
         token = cloud.tenant().token
+    answered = 'mgmtnode_amqp_requests_total{api="session.whoami",status="200"}'
     client = Outside(rabbit_url, token)
     for _ in range(20):
         client.publish("session.whoami")
@@ -133,7 +131,7 @@ def test_no_more_is_worked_on_at_once_than_is_allowed(
     try:
         with serving(rabbit_url, tmp_path / "node", prefetch=3, until_connected=False) as cloud:
             # Answered, but the answers do not go out: what was taken is not acknowledged, and no more is taken.
-            cloud.until(lambda: 'mgmtnode_amqp{queue="outgoing"} 3.0' in cloud.http.get("/metrics").text)
+            cloud.until(lambda: f"{answered} 3.0" in cloud.http.get("/metrics").text)
             assert not connected(cloud)
             assert cloud.http.get("/readyz").status_code == 200
             assert cloud.request("GET", "/zones").status_code == 200
@@ -185,5 +183,37 @@ def test_a_restart_of_the_broker_loses_no_end_and_no_event(
     heard = {m.message_id: m for m in again.get(7)}.values()
     names = [m.body["body"]["zone"]["name"] for m in heard if m.type == "zone.created"]
     assert names == ["before", "meanwhile", "after"]
-    assert sorted(m.type for m in heard if m.type != "zone.created") == ["job.accepted"] * 2 + ["job.ended"] * 2
+    assert (
+        sorted(m.type for m in heard if m.type != "zone.created") == ["job.accepted"] * 2 + ["job.ended"] * 2
+    )
     again.close()
+
+
+def test_a_reply_queue_that_is_full_costs_nobody_anything(cloud: Cloud, outside: Outside) -> None:
+    full = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    outside.channel.queue_declare("full", arguments=full)
+    for _ in range(5):
+        outside.publish("zone.create", {"name": "z"}, reply_to="full")
+    assert outside.ask("session.whoami").status == 200
+    cloud.until(lambda: len(cloud.list("zones")) == 5)
+    assert outside.depth("full") == 1 and outside.depth(topology.DEAD) == 0
+
+
+def test_queues_that_somebody_deletes_are_made_again(cloud: Cloud, outside: Outside) -> None:
+    outside.channel.queue_delete(topology.REQUESTS)
+    outside.channel.exchange_delete(topology.EVENTS)
+    cloud.until(lambda: connected(cloud) and exists(outside, topology.REQUESTS))
+    assert outside.ask("session.whoami").status == 200
+    cloud.create("zones", name="west")  # whose event finds no exchange, which ends that connection
+    cloud.until(lambda: outside.connection.is_open and connected(cloud))
+    outside.channel.exchange_declare(topology.EVENTS, "topic", passive=True)
+
+
+def exists(outside: Outside, queue: str) -> bool:
+    channel = outside.connection.channel()
+    try:
+        channel.queue_declare(queue, passive=True)
+    except pika.exceptions.ChannelClosedByBroker:
+        return False
+    channel.close()
+    return True

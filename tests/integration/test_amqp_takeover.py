@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mgmtnode.api.amqp import topology
-from mgmtnode.testing.cloud import Cloud
 from mgmtnode.testing.servers import RabbitServer
 from tests.e2e.dev_node import DevNode
-from tests.integration.outside import Message, Outside
+from tests.integration.outside import Message, Outside, until
 
 pytestmark = pytest.mark.integration
 
@@ -37,10 +36,6 @@ def outside(node: DevNode, rabbit_url: str) -> Iterator[Outside]:
     client = Outside(rabbit_url, node.token)
     yield client
     client.close()
-
-
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    Cloud.until(None, condition, seconds)  # type: ignore[arg-type]  # it asks the condition, and nothing of the cloud
 
 
 def jobs(node: DevNode, api: str) -> list[dict[str, Any]]:

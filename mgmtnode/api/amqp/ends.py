@@ -38,8 +38,17 @@ class Ends:
     away, it did not hear), the owner of the job's resource finds the row in two sweeps.
     """
 
-    def __init__(self, db: Database, slots: Slots, jobs: JobRepository, sender: Sender) -> None:
+    def __init__(
+        self,
+        db: Database,
+        slots: Slots,
+        jobs: JobRepository,
+        sender: Sender,
+        *,
+        sweep_seconds: float = SWEEP_SECONDS,
+    ) -> None:
         self._db, self._slots, self._jobs, self._sender = db, slots, jobs, sender
+        self._sweep_seconds = sweep_seconds
         self._accepted: dict[str, None] = {}
         self._ended: dict[str, None] = {}
         self._seen: set[Owed] = set()
@@ -74,7 +83,7 @@ class Ends:
             for uuid in uuids:
                 self._ended.pop(uuid, None)
         if loop.time() >= self._sweep_at:
-            self._sweep_at = loop.time() + SWEEP_SECONDS
+            self._sweep_at = loop.time() + self._sweep_seconds
             if self._sender.connected:
                 await self._sweep()
 
