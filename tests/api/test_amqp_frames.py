@@ -9,7 +9,16 @@ from amqp.method_framing import frame_handler
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgmtnode.api.amqp.frames import BODY, DELIVER, HEADER, METHOD, TOO_LARGE, UNDECODABLE, FrameGuard
+from mgmtnode.api.amqp.frames import (
+    BODY,
+    DELIVER,
+    HEADER,
+    HEADER_LIMIT,
+    METHOD,
+    TOO_LARGE,
+    UNDECODABLE,
+    FrameGuard,
+)
 
 LIMIT = 1000
 
@@ -58,6 +67,14 @@ def test_a_body_above_the_limit_is_left_out_and_its_properties_are_kept() -> Non
     assert (none, bytes(after.body)) == ("", b"next")
 
 
+def test_a_header_above_the_limit_is_not_decoded() -> None:
+    connection = Connection()
+    connection.receive(pack(">H", 0x0400) + text(b"c") + b"\0" * HEADER_LIMIT, b"body")
+    connection.receive(PLAIN, b"next")
+    (_, first, flaw), (_, after, none) = connection.delivered
+    assert (flaw, first.properties, none, bytes(after.body)) == (UNDECODABLE, {}, "", b"next")
+
+
 def test_a_routing_key_that_is_not_utf8_becomes_a_question_mark() -> None:
     connection = Connection()
     connection.receive(PLAIN, b"", key=b"\xff\xfe")
@@ -68,7 +85,7 @@ def test_a_routing_key_that_is_not_utf8_becomes_a_question_mark() -> None:
     flags=st.integers(0, 0xFFFF).map(lambda flags: flags & 0xFFFE),
     properties=st.one_of(
         st.binary(max_size=200),
-        st.integers(1, 3000).map(lambda n: pack(">I", 7 * n) + b"\x01aF\x00\x00\x00\x07" * n),
+        st.integers(1, 2300).map(lambda n: pack(">I", 7 * n) + b"\x01aF\x00\x00\x00\x07" * n),
         st.integers(0, 2**64 - 1).map(lambda n: pack(">I", 11) + text(b"t") + b"T" + pack(">Q", n)),
     ),
     size=st.integers(0, 3 * LIMIT),

@@ -16,6 +16,9 @@ DELIVER = b"\x00\x3c\x00\x3c"  # class 60, method 60
 SIZE = 4  # where a header frame has the size of the body: after class and weight
 PROPERTIES = 12
 NO_PROPERTIES = b"\x00\x00"
+HEADER_LIMIT = (
+    16 * 1024
+)  # bytes; a token has up to 4 KiB, and a frame of 128 KiB takes 0.1 s and more to decode
 
 UNDECODABLE = "undecodable"
 TOO_LARGE = "too-large"
@@ -47,6 +50,10 @@ class FrameGuard:
     def _header(self, channel: int, payload: bytes) -> bool:
         (size,) = unpack_from(">Q", payload, SIZE)
         properties, flaw = payload[PROPERTIES:], ""
+        if len(payload) > HEADER_LIMIT:
+            return self._deliver(
+                channel, payload, self._without_body(channel, size), NO_PROPERTIES, UNDECODABLE
+            )
         if size > self._limit:
             size, flaw = self._without_body(channel, size), TOO_LARGE
         try:
