@@ -56,6 +56,7 @@ log = logging.getLogger(__name__)
 
 BOOT_PAUSE = 1.0  # seconds between looks at a database or broker that is away at boot
 SWEEP_SECONDS = 2.0
+PROBE_SECONDS = 2.0
 FORGET_SECONDS = 3600.0
 EVENT_RETENTION = timedelta(days=7)
 Stop = Callable[[], Awaitable[None]]
@@ -245,6 +246,7 @@ class ManagementNode:
         self._on_stop("the loop's watch", _later(lag.stop))
         periodic, jobs = self.parts.context.periodic, self.parts.context.jobs
         self._on_stop("the periodic work", periodic.stop)
+        periodic.every("bus.probe", PROBE_SECONDS, self.bus.probe)
         sweep = periodic.every("jobs.sweep", self._sweep_seconds, jobs.sweep, at_once=True)
         self.slots.on_change(sweep.poke)
         periodic.every("jobs.forget", FORGET_SECONDS, jobs.forget)
@@ -354,7 +356,7 @@ class ManagementNode:
         return None
 
     async def _check_bus(self) -> str | None:
-        return None if self.bus.transport.healthy else "the broker cannot be reached"
+        return self.bus.trouble
 
     async def _job_ended(self, event: JobEnded) -> None:
         self.metrics.job(event.api, event.state)
