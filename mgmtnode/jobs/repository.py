@@ -165,6 +165,11 @@ class JobRepository:
         if tx.dialect == "postgresql":
             tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(resource_uuid, 0))))
 
+    def hold_still(self, tx: Tx, resource_uuid: str) -> None:
+        """Locks the resource's row, if there is one: every job that changes or deletes the resource writes it."""
+        where = resource.c.uuid == resource_uuid
+        tx.execute(select(resource.c.uuid).where(where).with_for_update(key_share=True))
+
     def epoch(self, tx: Tx, slot: int, owner: str, incarnation: int) -> int | None:
         """The slot's epoch if this node owns it; the row stays locked, so no takeover commits meanwhile."""
         return tx.execute(EPOCH, {"which": slot, "name": owner, "life": incarnation}).scalar()
