@@ -75,6 +75,8 @@ class AgentApp:
             await self._refuse(send, exc)
         except _Gone:
             return
+        except asyncio.CancelledError:  # by the server, which has waited long enough for its end
+            await self._refuse(send, UNREACHABLE.error("the agent has stopped", retry_after=1.0))
         except Exception as exc:
             log.exception("the request %s failed", scope["path"][:200])
             await self._refuse(send, from_exception(exc))
