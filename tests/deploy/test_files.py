@@ -48,9 +48,7 @@ def number(text: str, setting: str) -> float:
     return float(found[1])
 
 
-def test_the_example_configuration_is_right(
-    configuration: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_example_configuration_is_right(configuration: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = invoke(["config", "check", "--config", str(configuration)])
     assert (code, capsys.readouterr().err) == (0, "")
 
