@@ -20,6 +20,7 @@ from pathlib import Path
 from mgmtnode import __version__
 from mgmtnode.agents.local import LocalAgents
 from mgmtnode.agents.port import Agents
+from mgmtnode.agents.remote import RemoteAgents
 from mgmtnode.api.app import HttpApi
 from mgmtnode.api.application import TOKEN, http_api
 from mgmtnode.api.auth import Authenticator
@@ -72,7 +73,7 @@ class ManagementNode:
     ) -> None:
         self._properties, self._manifests = properties, manifests
         self._clock, self._rng = clock or SystemClock(), rng or SystemRng()
-        self._agents = agents or LocalAgents()
+        self._agents = agents  # None: those of this node alone
         self.name = properties.get(core.NODE_NAME) or socket.gethostname()
         self.slots = Slots(self.name)
         self._stops: list[tuple[str, Stop]] = []
@@ -181,10 +182,16 @@ class ManagementNode:
             db=self.db,
             bus=self.bus,
             slots=self.slots,
-            agents=self._agents,
+            agents=self._agents or self._own_agents(),
             properties=self._properties,
         )
         self.parts = assemble(self._manifests, edges)
+
+    def _own_agents(self) -> Agents:
+        agents, remote = LocalAgents(), RemoteAgents(self._properties)
+        remote.serve(agents)
+        self._on_stop("the connections to host agents", remote.close)
+        return agents
 
     async def _load_settings(self) -> None:
         await self.parts.context.config.load(self.db)
