@@ -18,7 +18,8 @@ class Records:
     """``url``: the database's, as a node has it. ``hosts``: the file of the simulated hosts, if there are any."""
 
     def __init__(self, url: str, hosts: Path | None = None) -> None:
-        self._engine = open_database(url, SystemClock(), label="mn/audit/0", connections=2).engine
+        # Not labelled as nodes label theirs: a node that takes over ends the connections of its predecessor.
+        self._engine = open_database(url, SystemClock(), label="audit", connections=2).engine
         self._hosts = hosts
 
     def __enter__(self) -> Self:

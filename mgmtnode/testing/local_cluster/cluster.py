@@ -97,6 +97,7 @@ class LocalCluster:
         port: int = 0,
         balancer_kind: balancer.Kind | None = None,
         durable: bool = False,
+        postgres_settings: Mapping[str, str] | None = None,
         variables: Mapping[str, str] | None = None,
         of_node: Callable[[str], Mapping[str, str]] = lambda name: {},
         tell: Callable[[str], None] = lambda step: None,
@@ -105,7 +106,7 @@ class LocalCluster:
             raise ValueError(f"{size} nodes: a local cluster has 1 to {LIMIT}")
         self.directory = ClusterDirectory(directory)
         log = self.directory.log_file
-        self.postgres = PostgresServer(durable=durable, log_file=log("postgres"))
+        self.postgres = PostgresServer(durable=durable, settings=postgres_settings, log_file=log("postgres"))
         self.rabbit = RabbitServer(log_file=log("rabbitmq"))
         self.nodes: dict[str, NodeProcess] = {}
         self.agents: Member | None = None
