@@ -106,7 +106,7 @@ def _hosts(records: Records) -> Iterator[str]:
     recorded = set(
         records.rows("SELECT host.management_ip, vm.uuid FROM vm JOIN host ON host.uuid = vm.host_uuid")
     )
-    there = set(records.on_hosts("SELECT host, uuid FROM sim_vm"))
+    there = records.on_hosts()
     owed = set(
         records.rows(
             "SELECT host.management_ip, d.resource_uuid FROM cleanup_debt d JOIN host ON host.uuid = d.host_uuid"

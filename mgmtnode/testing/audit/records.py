@@ -1,23 +1,22 @@
-"""Reads the database of a cloud, and the file of its simulated hosts, without any part of a node."""
+"""Reads the database of a cloud, and what is on its simulated hosts, without any part of a node."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
-from pathlib import Path
 from typing import Any, Self
+from uuid import UUID
 
 from mgmtnode.db.engine import open_database
 from mgmtnode.ports import SystemClock
+from mgmtnode.testing.audit.hosts import Hosts, Placed
 
 Row = tuple[Any, ...]
 
 
 class Records:
-    """``url``: the database's, as a node has it. ``hosts``: the file of the simulated hosts, if there are any."""
+    """``url``: the database's, as a node has it."""
 
-    def __init__(self, url: str, hosts: Path | None = None) -> None:
+    def __init__(self, url: str, hosts: Hosts) -> None:
         # Not labelled as nodes label theirs: a node that takes over ends the connections of its predecessor.
         self._engine = open_database(url, SystemClock(), label="audit", connections=2).engine
         self._hosts = hosts
@@ -31,7 +30,7 @@ class Records:
     def rows(self, sql: str) -> list[Row]:
         """The rows of one query, in a transaction of its own; uuids are texts."""
         with self._engine.connect() as connection:
-            return [tuple(row) for row in connection.exec_driver_sql(sql)]
+            return [tuple(map(_plain, row)) for row in connection.exec_driver_sql(sql)]
 
     def run(self, statements: Sequence[str]) -> None:
         """Commits them all or none."""
@@ -39,9 +38,10 @@ class Records:
             for statement in statements:
                 connection.exec_driver_sql(statement)
 
-    def on_hosts(self, sql: str) -> list[Row]:
-        """The rows of one query on the hosts' file; none where no host was ever asked anything."""
-        if self._hosts is None or not self._hosts.exists():
-            return []
-        with closing(sqlite3.connect(f"file:{self._hosts}?mode=ro", uri=True)) as file:
-            return file.execute(sql).fetchall()
+    def on_hosts(self) -> Placed:
+        """What is on the hosts that the database knows."""
+        return self._hosts([address for (address,) in self.rows("SELECT management_ip FROM host")])
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, UUID) else value
