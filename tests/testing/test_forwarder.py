@@ -150,11 +150,20 @@ def test_a_node_that_is_back_is_used_again() -> None:
     play(story)
 
 
+def test_when_no_node_is_ready_they_get_requests_all_the_same() -> None:
+    async def story(scene: Scene) -> None:
+        scene.a.ready = scene.b.ready = False
+        await scene.until(lambda: not scene.a.node.ready and not scene.b.node.ready)
+        assert await scene.ask() in ("200 a", "200 b")
+
+    play(story)
+
+
 def test_without_a_node_there_is_a_503_that_says_so() -> None:
     async def story(scene: Scene) -> None:
         scene.a.close()
         scene.b.close()
-        assert await scene.ask() == "503 no management node is ready"
+        assert await scene.ask() == "503 no management node can be reached"
 
     play(story)
 

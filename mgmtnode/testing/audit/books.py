@@ -178,3 +178,9 @@ CHECKS: tuple[Check, ...] = (
 def slots(records: Records) -> list[str]:
     """That every slot belongs to a node that is up: true of a cluster at rest, and not of one that was stopped."""
     return list(_slots(records))
+
+
+def moving(records: Records) -> list[str]:
+    """The slots that are still to be handed to another node."""
+    query = "SELECT slot, owner, target FROM ring_slot WHERE target IS NOT NULL AND target <> owner"
+    return [f"slot {slot} of {owner} is to go to {target}" for slot, owner, target in records.rows(query)]

@@ -25,12 +25,19 @@ class Records:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._engine.dispose()
 
     def rows(self, sql: str) -> list[Row]:
-        """The rows of one query, in a transaction of its own; uuids are texts."""
-        with self._engine.connect() as connection:
-            return [tuple(map(_plain, row)) for row in connection.exec_driver_sql(sql)]
+        """The rows of one query, on a connection of its own, as the server may be restarted between two; uuids are
+        texts."""
+        try:
+            with self._engine.connect() as connection:
+                return [tuple(map(_plain, row)) for row in connection.exec_driver_sql(sql)]
+        finally:
+            self._engine.dispose()
 
     def run(self, statements: Sequence[str]) -> None:
         """Commits them all or none."""

@@ -38,12 +38,21 @@ defaults
 
 frontend api
     bind {host}:{port}
+    use_backend anyway if {{ nbsrv(nodes) eq 0 }}
     default_backend nodes
 
 backend nodes
     balance leastconn
     option httpchk
     http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host mgmtnode
+    http-check expect status 200
+    default-server check inter 500ms fall 2 rise 1 pool-purge-delay 5s
+{servers}
+
+backend anyway
+    balance leastconn
+    option httpchk
+    http-check send meth GET uri /livez ver HTTP/1.1 hdr Host mgmtnode
     http-check expect status 200
     default-server check inter 500ms fall 2 rise 1 pool-purge-delay 5s
 {servers}

@@ -221,14 +221,14 @@ class LocalCluster:
             raise ServerMissing(f"{'; '.join(reasons)}: apt-get install {' '.join(packages)}")
 
     def _start_servers(self) -> None:
-        here = self.directory.path
+        here = self.directory.servers_path
         self.directory.password()
         _each(
             lambda start: start(), (self._start_postgres, lambda: self.rabbit.start(here), self._start_agents)
         )
 
     def _start_postgres(self) -> None:
-        self.postgres.start(self.directory.path)
+        self.postgres.start(self.directory.servers_path)
         self.postgres.create_database(DATABASE)
 
     def _start_agents(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -15,6 +16,7 @@ from mgmtnode.db.lock import DirectoryLock
 from mgmtnode.testing.family import POLL, Identity
 
 LEFTOVER_SECONDS = 15.0
+ELSEWHERE = Path("/var/tmp")  # survives a reboot, and everybody may enter it
 
 
 class ClusterDirectory:
@@ -56,6 +58,16 @@ class ClusterDirectory:
     @property
     def password_file(self) -> Path:
         return self.path / "admin-password"
+
+    @property
+    def servers_path(self) -> Path:
+        """Where the servers' data are: here, unless their accounts could not reach it, as below /root. They run as
+        accounts of their own only if this process is root."""
+        here = [each for each in (self.path, *self.path.parents) if each.exists()]
+        closed = [each for each in here if not each.stat().st_mode & 0o001 and each != self.path]
+        if os.geteuid() != 0 or not closed:
+            return self.path
+        return ELSEWHERE / f"mgmtnode-{hashlib.sha256(str(self.path).encode()).hexdigest()[:12]}"
 
     def pid_file(self, name: str) -> Path:
         return self.path / "nodes" / f"{name}.pid"

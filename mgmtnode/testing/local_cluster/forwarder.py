@@ -97,10 +97,16 @@ class Forwarder:
         except asyncio.LimitOverrunError:
             writer.write(_refusal(431, "the head of the request is too large"))
             return
-        for node in sorted((each for each in self._nodes if each.ready), key=lambda each: each.open):
+        for node in self._choices():
             if await self._at(node, one_request(head), reader, writer):
                 return
-        writer.write(_refusal(503, "no management node is ready"))
+        writer.write(_refusal(503, "no management node can be reached"))
+
+    def _choices(self) -> list[Node]:
+        """The nodes that are ready, the least busy first. If none is, what they share is away, and each of them can
+        tell the client better."""
+        ready = [node for node in self._nodes if node.ready]
+        return sorted(ready or self._nodes, key=lambda node: node.open)
 
     async def _at(
         self, node: Node, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
