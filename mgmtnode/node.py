@@ -183,7 +183,7 @@ class ManagementNode:
         self.bus = Bus(self.name, self.slots, self._transport(), clock=self._clock, rng=self._rng)
         edges = Edges(
             name=self.name,
-            incarnation=self.membership.incarnation,
+            membership=self.membership,
             clock=self._clock,
             rng=self._rng,
             db=self.db,

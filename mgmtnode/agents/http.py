@@ -76,7 +76,7 @@ class HttpAgents:
     async def post(self, url: str, body: bytes, seconds: float | None) -> bytes:
         """The body of a good answer. Raises agent.unreachable when there is none within ``seconds``, agent.foreign, and
         what the agent says."""
-        headers = {"content-type": JSON}
+        headers = {"content-type": JSON, "accept-encoding": "identity"}
         if not self._lines.reusable:
             headers["connection"] = "close"
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
@@ -102,7 +102,6 @@ class HttpAgents:
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
-                skip_auto_headers=("User-Agent", "Accept-Encoding"),
             )
         return self._session
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "services": ("mgmtnode.cli.services:services", "List the services and what each declares."),
     "config": ("mgmtnode.cli.config:config", "Print, show or check the configuration of a node."),
     "doctor": ("mgmtnode.cli.doctor:doctor", "Check whether a node can run on this machine."),
+    "cluster": ("mgmtnode.cli.cluster:cluster", "Show the nodes and the ring; drain or evict a node."),
     "db": ("mgmtnode.cli.db:db", "Bring the database's schema up to date, or check it."),
 }
 
