@@ -26,6 +26,7 @@ PG_OPTIONS = " ".join(
         "tcp_keepalives_interval": "1",
         "tcp_keepalives_count": "3",
         "timezone": "UTC",
+        "jit": "off",  # statements are short; a plan whose cost is guessed too high takes seconds to compile
     }.items()
 )
 
