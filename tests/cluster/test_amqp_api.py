@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from mgmtnode.api.amqp import topology
@@ -49,9 +50,12 @@ def start(cluster: LocalCluster) -> None:
     cluster.rabbit.create_vhost(VHOST)  # until now the nodes have tried in vain
     with Client(cluster.url, ensure_token(cluster)) as client:
         seed_cluster(client, HOSTS)
-    for name in cluster.nodes:
-        with cluster.http(name) as http:
-            until(lambda http=http: '"AMQP API","ok":true' in http.get("/readyz?verbose=true").text)  # type: ignore[misc]
+    for node in cluster.nodes.values():
+        until(lambda url=node.url: serves(url))  # type: ignore[misc]
+
+
+def serves(url: str) -> bool:
+    return '"AMQP API","ok":true' in httpx.get(f"{url}/readyz?verbose=true").text
 
 
 def consumers(cluster: LocalCluster) -> int:
