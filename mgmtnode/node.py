@@ -24,7 +24,6 @@ from mgmtnode.api.application import TOKEN, http_api
 from mgmtnode.api.auth import Authenticator
 from mgmtnode.bus.bus import Bus
 from mgmtnode.bus.memory import Hub
-from mgmtnode.bus.message import Event
 from mgmtnode.bus.transport import Transport, address_of
 from mgmtnode.cluster.gate import GatedAgents
 from mgmtnode.cluster.heart import Heart, NoHeart, ThreadHeart
@@ -206,7 +205,7 @@ class ManagementNode:
     async def _start_bus(self) -> None:
         self.bus.on_hint(self.parts.context.jobs.hinted)
         self.bus.subscribe(RingChanged, self.membership.ring_changed)
-        self.bus.subscribe(Event, self._wake_readers)
+        self.bus.on_remote_event(self.parts.events.wake)
         self.membership.announce = self.bus.publish
         await self.bus.start()
         self._on_stop("the bus", self._stop_bus)
@@ -348,9 +347,6 @@ class ManagementNode:
     def _sweep_seconds(self) -> float:
         """Hints do not arrive while the broker is away: then the sweep finds the work."""
         return SWEEP_SECONDS if self.bus.transport.healthy else SWEEP_SECONDS / 8
-
-    async def _wake_readers(self, event: Event) -> None:
-        self.parts.events.wake()
 
     async def _check_lease(self) -> str | None:
         return None if self.lease.valid else "the lease of this node is not renewed"

@@ -105,6 +105,11 @@ class Bus:
         """Event types that may come from other nodes, for subscribers to a base class."""
         self._subscriptions.declare(event_types)
 
+    def on_remote_event(self, fn: Callable[[], None]) -> None:
+        """``fn()`` is called when another node tells of any event, known here or not. It must not raise, and must be
+        quick: this spares reading events of which only matters that they are there."""
+        self._subscriptions.woken.append(fn)
+
     def on_hint(self, fn: Hinted) -> None:
         """``fn(seq, job_uuid, resource_uuid)`` hears that a job waits in a slot of this node. It must not
         raise."""
