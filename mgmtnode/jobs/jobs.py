@@ -24,6 +24,7 @@ from mgmtnode.jobs.acceptance import JOB_DEADLINE, JOB_QUEUE, Acceptance, Accept
 from mgmtnode.jobs.claim import Claimed
 from mgmtnode.jobs.dry_run import plan
 from mgmtnode.jobs.ending import JobEnded, end_waiting
+from mgmtnode.jobs.floor import RunFloor
 from mgmtnode.jobs.job import Caller, Job, JobState, Plan, StepRecord
 from mgmtnode.jobs.repository import JobRepository
 from mgmtnode.jobs.runner import Runner
@@ -130,6 +131,7 @@ class Jobs:
         self._by_type: dict[type[ApiJob[Any]], JobSpec] = {}
         self._ends = Ends()
         self._just_ended: deque[str] = deque(maxlen=RECENT)
+        self.floor = RunFloor(db, repository)
         self.acceptance = Acceptance(repository, lambda: config.get(JOB_QUEUE))
         self.runner: Runner | None = None
         bus.subscribe(JobEnded, self._ended)

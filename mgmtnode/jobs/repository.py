@@ -70,6 +70,8 @@ EPOCH = (
     .where(ring_slot.c.incarnation == bindparam("life"))
     .with_for_update(read=True)
 )
+LOWEST_OPEN = select(func.min(job.c.seq)).where(job.c.state.in_(OPEN))
+HIGHEST = select(func.max(job.c.seq))
 TAKE = update(job).where(_THIS, job.c.state == bindparam("was"), job.c.fence <= bindparam("below"))
 WRITE = (
     update(job)
@@ -252,6 +254,15 @@ class JobRepository:
         """(type, account) of those resources that exist."""
         rows = tx.execute(KNOWN, {"these": list(uuids)})
         return {str(r[0]): (str(r[1]), str(r[2])) for r in rows}
+
+    def runs(self, tx: Tx) -> tuple[int | None, int]:
+        """The lowest seq of any open job, if there is one, and the highest of any that is still kept."""
+        return tx.execute(LOWEST_OPEN).scalar(), int(tx.execute(HIGHEST).scalar() or 0)
+
+    def worked_on_since(self, tx: Tx, uuids: Sequence[str], seq: int) -> set[str]:
+        """Those of the resources that a job from ``seq`` on is about."""
+        where = and_(job.c.resource_uuid.in_(uuids), job.c.seq >= seq)
+        return {str(r[0]) for r in tx.execute(select(job.c.resource_uuid).where(where).distinct())}
 
     def shared(self, tx: Tx, uuids: Sequence[str], account: str) -> set[str]:
         """Those of the resources that are shared with the account or with everybody."""
