@@ -11,6 +11,7 @@ from mgmtnode.agents.port import Agents
 from mgmtnode.bus.bus import Bus
 from mgmtnode.bus.message import ApiJob, DeleteJob
 from mgmtnode.cascade.graph import CascadeGraph
+from mgmtnode.cluster.membership import Membership
 from mgmtnode.config.configs import GlobalConfigs
 from mgmtnode.config.file import Properties
 from mgmtnode.db.session import Database, Tx
@@ -39,7 +40,7 @@ class Edges:
     """What a node gets from outside: the ports, and who it is."""
 
     name: str
-    incarnation: int
+    membership: Membership
     clock: Clock
     rng: Rng
     db: Database
@@ -147,6 +148,7 @@ def build_context(
         ),
         agents=edges.agents,
         slots=edges.slots,
+        membership=edges.membership,
         periodic=Periodic(edges.rng),
         manifests={manifest.id: manifest for manifest in manifests},
     )

@@ -78,6 +78,9 @@ class MemoryTransport:
         self._started = False
         self._hub.leave(self._address)
 
+    def renew(self) -> None:
+        """There is no connection."""
+
     def send(self, destination: str, envelopes: Sequence[bytes]) -> None:
         for batch in pack(envelopes):
             self._hub.carry(self._address, destination, batch)
