@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import httpx
 
 T = TypeVar("T")
-BOOT_SECONDS = 30.0
-WAIT = 30
+BOOT_SECONDS = 60.0
+WAIT = 60  # seconds, the most the API waits for a job; a machine that runs all tests is busy
 POLL = 0.02
 
 

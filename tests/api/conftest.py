@@ -275,7 +275,7 @@ class World:
             db=InlineDatabase(),
             authenticator=self.identity,
             calls=self.calls,
-            limits=Limits(call_seconds=2.0),
+            limits=Limits(call_seconds=20.0),
         )
         self.log = ScriptedLog()
         self.checks: dict[str, Any] = {}
@@ -330,10 +330,10 @@ def world() -> World:
 
 @pytest.fixture
 def run() -> Callable[[Any], Any]:
-    """Runs a coroutine to its end, within ten seconds."""
+    """Runs a coroutine to its end, within a minute."""
 
     async def bounded(work: Any) -> Any:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await work
 
     return lambda work: asyncio.run(bounded(work))
