@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -221,7 +221,7 @@ class Gateway:
     ) -> Answer:
         if options.dry_run:
             raise NO_DRY_RUN.error(f"{operation.api.name} answers at once and cannot be tried dry")
-        before = current.set(replace(current.get(), key=options.key))
+        before = current.set(msgspec.structs.replace(current.get(), key=options.key))
         try:
             return Done(operation, await self.calls[operation.message](msg, caller))
         finally:

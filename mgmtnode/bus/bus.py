@@ -14,6 +14,7 @@ from mgmtnode.bus.calls import Calls
 from mgmtnode.bus.context import CallContext, current
 from mgmtnode.bus.dispatch import Dispatcher
 from mgmtnode.bus.envelope import Envelope, HintBody, Kind, encode, unpack
+from mgmtnode.bus.figures import show, show_queues, show_transport
 from mgmtnode.bus.inbox import MAX_HOPS, Inbox
 from mgmtnode.bus.message import Event, Message, type_name
 from mgmtnode.bus.outgoing import Outgoing
@@ -24,6 +25,8 @@ from mgmtnode.errors import OVERLOADED, TIMEOUT, UNAVAILABLE, ApiError
 from mgmtnode.ports import Clock, Rng
 from mgmtnode.ring.slots import Slots, slot_of
 from mgmtnode.tasks.serial import Level, SerialQueues
+from mgmtnode.telemetry.families import BUS_CALL_SECONDS
+from mgmtnode.telemetry.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +35,7 @@ M = TypeVar("M", bound=Message[Any])
 E = TypeVar("E", bound=Event)
 Hinted = Callable[[int, str, str], None]
 
+LOCAL, REMOTE = "local", "remote"
 LEAST = 0.001
 MAX_SENDS = 20_000
 SAMPLES = 10
@@ -54,8 +58,10 @@ class Bus:
         clock: Clock,
         rng: Rng,
         queues: SerialQueues | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.name, self.slots, self.transport = name, slots, transport
+        telemetry = telemetry or Telemetry(clock)
         self.queues = SerialQueues(clock) if queues is None else queues
         self.counts: Counter[str] = Counter()
         self.undecodable: deque[bytes] = deque(maxlen=SAMPLES)
@@ -64,7 +70,17 @@ class Bus:
         self._dispatcher = Dispatcher(clock, self.queues)
         self._subscriptions = Subscriptions(self._dispatcher)
         self._outgoing = Outgoing(transport)
-        self._inbox = Inbox(clock, self._router, self._outgoing, self._dispatcher, transport.address)
+        self._asking = telemetry.operation(
+            "call", ("message", "where"), family=BUS_CALL_SECONDS, logger=log, kind="client"
+        )
+        self._inbox = Inbox(
+            clock,
+            self._router,
+            self._outgoing,
+            self._dispatcher,
+            address=transport.address,
+            telemetry=telemetry,
+        )
         self._calls = Calls(
             clock,
             self._router,
@@ -76,6 +92,15 @@ class Bus:
         self._hinted: Hinted | None = None
         self._sends: dict[asyncio.Task[None], None] = {}  # in order, so that a simulation can repeat it
         slots.on_change(self._calls.slots_changed)
+        show(
+            telemetry.metrics,
+            pending=self._calls,
+            serving=self._inbox,
+            incidents=self.incidents,
+            subscriptions=self._subscriptions,
+        )
+        show_transport(telemetry.metrics, transport)
+        show_queues(telemetry.metrics, self.queues)
 
     # Who listens.
 
@@ -115,19 +140,20 @@ class Bus:
         ``core.overloaded``, ``core.no-handler``, ``core.reentry``. On this node the handler runs in the
         calling task: cancelling the caller cancels it."""
         kind = self._router.kind(type(msg))
-        context = current.get()
+        inherited = current.get().deadline
         now = self._clock.monotonic()
         deadline = now + (kind.timeout if timeout is None or timeout > kind.timeout else timeout)
-        if context.deadline is not None and context.deadline < deadline:
-            deadline = context.deadline
+        if inherited is not None and inherited < deadline:
+            deadline = inherited
         if deadline - now <= LEAST:
             raise TIMEOUT.error(f"no time is left to call {kind.name}")
         target = self._router.target(kind, msg)
         answer: R
-        if target is HERE:
-            answer = await self._dispatcher.invoke(msg, deadline, context)
-        else:
-            answer = await self._calls.ask(msg, kind, target, deadline=deadline, context=context)
+        with self._asking(kind.name, LOCAL if target is HERE else REMOTE):
+            if target is HERE:
+                answer = await self._dispatcher.invoke(msg, deadline, current.get())
+            else:
+                answer = await self._calls.ask(msg, kind, target, deadline=deadline, context=current.get())
         return answer
 
     async def call_many(self, msgs: Sequence[Message[R]], parallel: int = 10) -> list[R | ApiError]:
@@ -162,7 +188,7 @@ class Bus:
         if len(self._sends) >= MAX_SENDS:
             raise OVERLOADED.error(f"{MAX_SENDS} sent messages are at work already", retry_after=1.0)
         # Nobody waits for it, so it has neither the sender's deadline nor the keys its callers hold.
-        own = CallContext(None, (), context.trace, context.work)
+        own = CallContext(None, (), context.trace, context.work, None, context.span)
         task = asyncio.get_running_loop().create_task(self._run_sent(msg, own))
         self._sends[task] = None
         task.add_done_callback(self._sends.pop)
@@ -177,7 +203,11 @@ class Bus:
     def _send_away(self, msg: Message[Any], target: Target, context: CallContext) -> None:
         body = msgspec.Raw(msgspec.json.encode(msg))
         envelope = self._new(Kind.SEND, type_name(type(msg)), target, body)
-        envelope.trace, envelope.work = context.trace or envelope.id, context.work
+        envelope.trace, envelope.work, envelope.span = (
+            context.trace or envelope.id,
+            context.work,
+            context.span,
+        )
         self._route(envelope)
 
     def publish(self, event: Event) -> None:
@@ -326,5 +356,9 @@ class Bus:
             "queues": self.queues.snapshot(),
             "subscriptions": self._subscriptions.snapshot(),
             "serving": len(self._inbox),
-            "counts": dict(self.counts + self._inbox.counts) | {"late_replies": self._calls.late},
+            "counts": self.incidents(),
         }
+
+    def incidents(self) -> dict[str, int]:
+        """How often an envelope went another way than straight there, by what happened to it."""
+        return dict(self.counts + self._inbox.counts) | {"late_replies": self._calls.late}
