@@ -77,7 +77,7 @@ class JobWatch:
 
     def recovered(self, row: JobRow, how: str) -> None:
         """A job was taken up from its journal, and is to be resumed, rolled-back or given-up."""
-        self._metrics.count(families.JOB_RECOVERIES, row.api, how)
+        self._metrics.count(families.JOB_RECOVERIES, how)
         log.info("%s was taken over from its journal: %s", row.api, how)
 
     def fenced(self, uuid: str) -> None:

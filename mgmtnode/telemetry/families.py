@@ -28,7 +28,10 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Counter(Family):
-    pass
+    """``known``: values of its one label that are shown with 0 from the start. A series that begins with 1 does not
+    increase, as Prometheus sees it: what an alert waits for must be there before."""
+
+    known: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,10 @@ JOB_QUEUE_SECONDS = Histogram(
 )
 JOB_RUN_SECONDS = Histogram("job_run_seconds", "From the start of a job to its end", ("api",), SLOW)
 JOB_RECOVERIES = Counter(
-    "job_recoveries", "Jobs taken up from their journal: resumed, rolled-back or given-up", ("api", "how")
+    "job_recoveries",
+    "Jobs taken up from their journal: resumed, rolled-back or given-up",
+    ("how",),
+    ("resumed", "rolled-back", "given-up"),
 )
 JOBS_FENCED = Counter("jobs_fenced", "Jobs that this node let go of because another one owns them now")
 
@@ -125,7 +131,7 @@ RING_VERSION = Gauge(
 )
 LEASE_SECONDS = Gauge("lease_age_seconds", "Time since this node last proved that it lives")
 EVICTIONS = Counter("evictions", "Nodes that this node found dead and removed")
-SLOTS_MOVED = Counter("slots_moved", "Slots gained and lost by this node", ("direction",))
+SLOTS_MOVED = Counter("slots_moved", "Slots gained and lost by this node", ("direction",), ("gained", "lost"))
 
 FAMILIES: tuple[Family, ...] = (
     INFO,

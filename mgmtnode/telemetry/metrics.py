@@ -72,7 +72,9 @@ class Metrics:
         name, labels = PREFIX + family.name, family.labels
         if isinstance(family, Counter):
             counter = prometheus.Counter(name, family.text, labels, registry=self.registry)
-            self._instruments[family] = _Instrument(counter, labels)
+            self._instruments[family] = instrument = _Instrument(counter, labels)
+            for value in family.known:
+                instrument.child((value,))
         elif isinstance(family, Histogram):
             histogram = prometheus.Histogram(
                 name, family.text, labels, buckets=family.buckets, registry=self.registry
