@@ -117,6 +117,14 @@ class Subscriptions:
             return
         self.hear(event)
 
+    @property
+    def waiting(self) -> int:
+        return sum(s.waiting for s in self._all)
+
+    @property
+    def lost(self) -> int:
+        return sum(s.lost for s in self._all)
+
     def snapshot(self) -> list[dict[str, Any]]:
         return [{"name": s.name, "waiting": s.waiting, "lost": s.lost, "failed": s.failed} for s in self._all]
 

@@ -13,6 +13,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from mgmtnode.db.session import Tx
 from mgmtnode.db.tables import claim, job, resource, ring_slot, share
 from mgmtnode.jobs.job import Job, JobState
+from mgmtnode.jobs.watch import JobWatch
+from mgmtnode.telemetry.telemetry import Telemetry
 
 OPEN = (JobState.PENDING, JobState.RUNNING, JobState.ROLLING_BACK)
 VIEW = tuple(job.c[f] for f in Job.__struct_fields__ if f in job.c)
@@ -45,6 +47,10 @@ class JobRow(msgspec.Struct, kw_only=True):
     deadline_at: datetime
     owner_node: str | None
     steps: list[Any] | None
+    accepted_at: datetime
+    started_at: datetime | None
+    trace: str
+    span: str
 
 
 ROW = tuple(job.c[f] for f in JobRow.__struct_fields__)
@@ -98,6 +104,11 @@ HOLD = {"sqlite": _hold(sqlite), "postgresql": _hold(postgresql)}
 
 
 class JobRepository:
+    """``watch`` hears of what is done to jobs."""
+
+    def __init__(self, watch: JobWatch | None = None) -> None:
+        self.watch = watch or JobWatch(Telemetry())
+
     def insert(self, tx: Tx, values: dict[str, Any]) -> int | None:
         """The new job's seq; None if (account, key) exists."""
         return tx.execute(INSERT[tx.dialect], values).scalar()
