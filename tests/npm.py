@@ -5,6 +5,7 @@ They are installed once, into the checkout's virtual environment, and found ther
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -20,12 +21,18 @@ SECONDS = 120
 def package(name: str, version: str) -> Path:
     """The directory of an installed package. Skips the test, or in CI fails it, when it cannot be had."""
     directory = HOME / "node_modules" / name
-    if directory.exists():
-        return directory
+    HOME.mkdir(parents=True, exist_ok=True)
+    with (HOME / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes
+        if not directory.exists():
+            _install(name, version)
+    return directory
+
+
+def _install(name: str, version: str) -> None:
     npm = shutil.which("npm")
     if npm is None:
         _missing("npm is not installed")
-    HOME.mkdir(parents=True, exist_ok=True)
     words = [
         "install",
         "--no-audit",
@@ -38,7 +45,6 @@ def package(name: str, version: str) -> Path:
     done = subprocess.run([str(npm), *words], capture_output=True, text=True, timeout=SECONDS, check=False)
     if done.returncode:
         _missing(f"npm could not install {name}: {done.stderr.strip()[-500:]}")
-    return directory
 
 
 def _missing(why: str) -> None:

@@ -26,7 +26,7 @@ from mgmtnode.parts import Parts
 from mgmtnode.ports import Rng
 from mgmtnode.query import errors as query_errors
 from mgmtnode.tags import system_tag
-from mgmtnode.telemetry.metrics import Metrics
+from mgmtnode.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from mgmtnode.api.amqp.server import AmqpApi
@@ -36,14 +36,14 @@ CORE = (global_config, events_log, query_errors, system_tag)
 
 
 def http_api(
-    parts: Parts, properties: Properties, checks: Mapping[str, Check], metrics: Metrics, rng: Rng
+    parts: Parts, properties: Properties, checks: Mapping[str, Check], telemetry: Telemetry, rng: Rng
 ) -> HttpApi:
     """Raises extension.unknown-key when no service can tell who a token belongs to."""
     return HttpApi(
         gateway_over(parts),
         events=parts.events,
         checks=checks,
-        metrics=metrics,
+        telemetry=telemetry,
         rng=rng,
         codes=declared_codes(parts),
         told=declared_events(parts),
@@ -61,7 +61,7 @@ def amqp_api(
     parts: Parts,
     properties: Properties,
     gateway: Gateway,
-    metrics: Metrics,
+    telemetry: Telemetry,
 ) -> AmqpApi | None:
     """None if it is not asked for. Raises ConfigFileError."""
     url = properties.get(core.API_AMQP_URL)
@@ -82,11 +82,10 @@ def amqp_api(
         jobs=parts.repository,
         events=parts.events,
         rng=context.rng,
-        observer=metrics,
+        telemetry=telemetry,
     )
     api = AmqpApi(url, properties.get(core.API_AMQP_PREFETCH), surroundings)
     context.bus.subscribe(JobEnded, api.heard)
-    metrics.depth("amqp", api.depths)
     return api
 
 

@@ -80,7 +80,10 @@ class Request:
     parent: str | None
     origin: str
     deadline: float
+    trace: str = ""
+    span: str = ""
     precondition: Callable[[Tx], None] | None = None
+    beside: Callable[[Tx, Job], None] | None = None
 
     @property
     def payload(self) -> bytes:
@@ -107,6 +110,12 @@ class Acceptance:
 
     def accept(self, tx: Tx, request: Request) -> Accepted:
         """The job's row, new or the one accepted before under the same key (``replayed``, seq 0)."""
+        accepted = self._accept(tx, request)
+        if request.beside is not None:
+            request.beside(tx, accepted.job)
+        return accepted
+
+    def _accept(self, tx: Tx, request: Request) -> Accepted:
         if request.key and (earlier := self._replay(tx, request)):
             return earlier
         if request.precondition:
@@ -195,6 +204,8 @@ class Acceptance:
             "cancel_requested": False,
             "deadline_at": tx.now + timedelta(seconds=request.deadline),
             "accepted_at": tx.now,
+            "trace": request.trace,
+            "span": request.span,
         }
 
 
@@ -232,4 +243,5 @@ def _fresh(tx: Tx, request: Request) -> Job:
         parent_uuid=request.parent,
         accepted_at=tx.now,
         deadline_at=tx.now + timedelta(seconds=request.deadline),
+        trace=request.trace,
     )

@@ -136,7 +136,7 @@ def test_no_more_is_worked_on_at_once_than_is_allowed(
             assert cloud.http.get("/readyz").status_code == 200
             assert cloud.request("GET", "/zones").status_code == 200
             assert client.depth(topology.REQUESTS) == 17
-            assert 'mgmtnode_amqp{queue="requests"} 3.0' in cloud.http.get("/metrics").text
+            assert 'mgmtnode_amqp_messages{what="requests"} 3.0' in cloud.http.get("/metrics").text
             rabbit_server.eval(f"rabbit_alarm:clear_alarm({ALARM}).")
             assert [m.status for m in client.get(20)] == [200] * 20
     finally:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from mgmtnode.api import json
 from mgmtnode.api.amqp import replies
@@ -37,18 +36,17 @@ from mgmtnode.api.edge import identify
 from mgmtnode.api.gateway import Accepted, Answer, Gateway, Options
 from mgmtnode.api.operations import Operation
 from mgmtnode.api.problems import Catalogue, status_of
-from mgmtnode.bus.context import CallContext, current
+from mgmtnode.bus.context import current
 from mgmtnode.errors import INTERNAL, TIMEOUT, ApiError
 from mgmtnode.jobs.job import Caller
 from mgmtnode.ports import Rng
+from mgmtnode.telemetry.families import AMQP_REQUESTS, AMQP_SECONDS
+from mgmtnode.telemetry.telemetry import ERROR, OK, Telemetry, Timing
 
 log = logging.getLogger(__name__)
 
 
-class Observer(Protocol):
-    """Hears of every request: its API's name, status and seconds; 0 is the status of one nobody could be told of."""
-
-    def amqp_request(self, api: str, status: int, seconds: float) -> None: ...
+NO_API = "none"
 
 
 @dataclass(slots=True)
@@ -66,30 +64,37 @@ class Desk:
     """Used by the server, once for each delivery, as many at once as the intake lets in."""
 
     def __init__(
-        self, gateway: Gateway, catalogue: Catalogue, ends: Ends, *, rng: Rng, observer: Observer
+        self, gateway: Gateway, catalogue: Catalogue, ends: Ends, *, rng: Rng, telemetry: Telemetry
     ) -> None:
         self._gateway, self._catalogue, self._ends = gateway, catalogue, ends
-        self._rng, self._observer = rng, observer
+        self._rng, self._telemetry = rng, telemetry
+        self._requests = telemetry.operation("AMQP", ("api", "status"), logger=log, kind="server")
         self._routes = Routes(gateway.operations)
 
     async def answer(self, delivery: Delivery) -> list[Outgoing]:
         """What to send, when all that has to be durable is; nothing if there is nobody to answer."""
-        loop = asyncio.get_running_loop()
-        began = loop.time()
         address = None if delivery.flaw == UNDECODABLE else address_of(delivery)
         if address is None:
             log.debug("a request is buried: %s", delivery.flaw or "no queue to answer to")
-            self._observer.amqp_request("", 0, loop.time() - began)
+            self._telemetry.metrics.count(AMQP_REQUESTS, NO_API, "0")
             return []
         request = Request(delivery, address, Headers(delivery.properties))
-        request.id, trace = identify(
-            request.headers.wish("x-request-id"), request.headers.wish("traceparent"), self._rng
-        )
-        current.set(CallContext(trace=trace))  # of this delivery's task alone
-        found = await self._outcome(request)
-        name = delivery.key if delivery.key in self._routes.by_name else ""
-        self._observer.amqp_request(name, found[0].status, loop.time() - began)
+        wish = request.headers.wish
+        request.id, context = identify(wish("x-request-id"), wish("traceparent"), self._rng, self._telemetry)
+        current.set(context)  # of this delivery's task alone
+        with self._requests(self._label(delivery.key)) as timing:
+            found = await self._outcome(request)
+            self._observe(timing, found[0].status)
         return [reply.to(address, request.id) for reply in found]
+
+    def _label(self, key: str) -> str:
+        return key if key in self._routes.by_name else NO_API
+
+    def _observe(self, timing: Timing, status: int) -> None:
+        labels = timing.labels = (timing.labels[0], str(status))
+        timing.outcome = OK if status < 500 else ERROR
+        self._telemetry.metrics.count(AMQP_REQUESTS, *labels)
+        self._telemetry.metrics.observe(AMQP_SECONDS, timing.seconds, labels[0])
 
     async def _outcome(self, request: Request) -> list[replies.Reply]:
         try:

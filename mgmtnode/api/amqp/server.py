@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
-from mgmtnode.api.amqp.desk import Desk, Observer
+from mgmtnode.api.amqp.desk import Desk
 from mgmtnode.api.amqp.ends import Ends
 from mgmtnode.api.amqp.feed import Feed
 from mgmtnode.api.amqp.intake import Delivery, Intake, Verdict
@@ -24,6 +24,8 @@ from mgmtnode.jobs.ending import JobEnded
 from mgmtnode.jobs.repository import JobRepository
 from mgmtnode.ports import Rng
 from mgmtnode.ring.slots import Slots
+from mgmtnode.telemetry.families import AMQP_MESSAGES
+from mgmtnode.telemetry.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,7 @@ class Surroundings:
     jobs: JobRepository
     events: EventSource
     rng: Rng
-    observer: Observer
+    telemetry: Telemetry
 
 
 class AmqpApi:
@@ -70,7 +72,8 @@ class AmqpApi:
         )
         self.ends = Ends(node.db, node.slots, node.jobs, self.outlet)
         self.feed = Feed(node.db, node.slots, node.events, self.outlet)
-        self._desk = Desk(node.gateway, node.catalogue, self.ends, rng=node.rng, observer=node.observer)
+        node.telemetry.metrics.read(AMQP_MESSAGES, self.depths)
+        self._desk = Desk(node.gateway, node.catalogue, self.ends, rng=node.rng, telemetry=node.telemetry)
 
     async def heard(self, event: JobEnded) -> None:
         """Subscribed to the bus by whoever builds this."""
