@@ -58,15 +58,10 @@ BROKEN = (
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where it is (the nodes of one RabbitMQ cluster, tried in turn)."""
+    """``url``: where it is; of the nodes of one RabbitMQ cluster, which are tried in turn, with semicolons between."""
 
-    urls: tuple[str, ...]
+    url: str
     rng: Rng
-
-    @classmethod
-    def at(cls, url: str, rng: Rng) -> Broker:
-        """``url``: one or more addresses, separated by semicolons."""
-        return cls(tuple(part.strip() for part in url.split(";") if part.strip()), rng)
 
 
 class Outbound(NamedTuple):
@@ -83,7 +78,7 @@ class AmqpLink(Link):
 
     def __init__(self, name: str, broker: Broker, changed: Callable[[], None]) -> None:
         super().__init__(name, broker.rng, changed)
-        self._urls = broker.urls
+        self._urls = [part.strip() for part in broker.url.split(";") if part.strip()]
         self.counts: Counter[str] = Counter(
             dict.fromkeys(COUNTED, 0)
         )  # read by the loop's thread: it never grows
@@ -307,7 +302,7 @@ class AmqpTransport:
     wait to leave, MAX_UNREAD_BYTES that wait for the loop, QUEUE_LENGTH and MESSAGE_TTL in the broker."""
 
     def __init__(self, url: str, address: str, *, rng: Rng) -> None:
-        broker = Broker.at(url, rng)
+        broker = Broker(url, rng)
         self._address = address
         self._inflow = Inflow()
         self._changes = asyncio.Event()

@@ -80,7 +80,7 @@ def test_a_message_that_breaks_every_connection_is_buried_alone(rabbit_url: str)
         outside.publish(key)
     intake = Intake(
         "test",
-        Broker.at(rabbit_url, SystemRng()),
+        Broker(rabbit_url, SystemRng()),
         lambda: None,
         prefetch=64,
         deliver=deliver,

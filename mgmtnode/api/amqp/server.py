@@ -54,7 +54,7 @@ class AmqpApi:
     STOP_TIMEOUT. A message is acknowledged when what it asked for is committed and its answer is with the broker."""
 
     def __init__(self, url: str, prefetch: int, node: Surroundings) -> None:
-        broker = Broker.at(url, node.rng)
+        broker = Broker(url, node.rng)
         self._gateway = node.gateway
         self._loop: asyncio.AbstractEventLoop
         self._changes = asyncio.Event()
