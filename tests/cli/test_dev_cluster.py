@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from mgmtnode.testing.local_cluster.directory import ClusterDirectory
 from mgmtnode.testing.servers import PostgresServer, RabbitServer
 from tests.testing.test_local_cluster import everything, gone
 
@@ -101,6 +102,7 @@ def start(postgres_server: PostgresServer, rabbit_server: RabbitServer, tmp_path
     yield begin
     for dev in started:
         dev.close()
+    ClusterDirectory(tmp_path / "cloud").remove_servers()
 
 
 def test_a_cluster_starts_survives_its_nodes_and_its_parent_and_leaves_nothing(start: Start) -> None:

@@ -5,7 +5,6 @@ How long a takeover took is printed and not asserted: the machine may be busy.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -81,8 +80,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
             audit.close()
     finally:
         cluster.stop(at_once=True)
-        for server in (cluster.postgres, cluster.rabbit):
-            shutil.rmtree(server.directory)  # the logs stay
+        cluster.directory.remove_servers()  # the logs stay
 
 
 @pytest.fixture

@@ -195,3 +195,4 @@ def test_two_nodes_serve_behind_the_small_forwarder_and_keep_their_data(
                 assert http.get("/zones").json()["items"][0]["name"] == "west"
     finally:
         cluster.stop(at_once=True)
+        cluster.directory.remove_servers()
