@@ -128,6 +128,7 @@ class Calls:
             remaining_ms=max(0, round(left * 1000)),
             chain=pending.context.chain,
             trace=pending.context.trace or pending.id,
+            span=pending.context.span,
             work=pending.context.work,
             body=msgspec.Raw(msgspec.json.encode(pending.msg)),
         )

@@ -80,6 +80,8 @@ class Request:
     parent: str | None
     origin: str
     deadline: float
+    trace: str = ""
+    span: str = ""
     precondition: Callable[[Tx], None] | None = None
 
     @property
@@ -195,6 +197,8 @@ class Acceptance:
             "cancel_requested": False,
             "deadline_at": tx.now + timedelta(seconds=request.deadline),
             "accepted_at": tx.now,
+            "trace": request.trace,
+            "span": request.span,
         }
 
 
@@ -232,4 +236,5 @@ def _fresh(tx: Tx, request: Request) -> Job:
         parent_uuid=request.parent,
         accepted_at=tx.now,
         deadline_at=tx.now + timedelta(seconds=request.deadline),
+        trace=request.trace,
     )
