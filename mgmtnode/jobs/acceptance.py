@@ -80,6 +80,8 @@ class Request:
     parent: str | None
     origin: str
     deadline: float
+    trace: str = ""
+    span: str = ""
     precondition: Callable[[Tx], None] | None = None
 
     @property
@@ -125,6 +127,11 @@ class Acceptance:
         self._jobs.enqueue(tx, request.resource_uuid)
         if self._jobs.waiting(tx, request.resource_uuid):
             raise CONFLICT.error("a job is about to change it; read it again", resource=request.resource_uuid)
+
+    def hold_still(self, tx: Tx, request: Request) -> None:
+        """Lets nobody change or delete the resource until the end of the transaction."""
+        if not request.spec.message.creates:
+            self._jobs.hold_still(tx, request.resource_uuid)
 
     def check(self, tx: Tx, request: Request) -> None:
         """Everything that may refuse the request: references, ownership, queue bound, validators."""
@@ -190,6 +197,8 @@ class Acceptance:
             "cancel_requested": False,
             "deadline_at": tx.now + timedelta(seconds=request.deadline),
             "accepted_at": tx.now,
+            "trace": request.trace,
+            "span": request.span,
         }
 
 
@@ -227,4 +236,5 @@ def _fresh(tx: Tx, request: Request) -> Job:
         parent_uuid=request.parent,
         accepted_at=tx.now,
         deadline_at=tx.now + timedelta(seconds=request.deadline),
+        trace=request.trace,
     )

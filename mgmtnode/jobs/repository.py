@@ -13,6 +13,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from mgmtnode.db.session import Tx
 from mgmtnode.db.tables import claim, job, resource, ring_slot, share
 from mgmtnode.jobs.job import Job, JobState
+from mgmtnode.jobs.watch import JobWatch
+from mgmtnode.telemetry.telemetry import Telemetry
 
 OPEN = (JobState.PENDING, JobState.RUNNING, JobState.ROLLING_BACK)
 VIEW = tuple(job.c[f] for f in Job.__struct_fields__ if f in job.c)
@@ -45,6 +47,10 @@ class JobRow(msgspec.Struct, kw_only=True):
     deadline_at: datetime
     owner_node: str | None
     steps: list[Any] | None
+    accepted_at: datetime
+    started_at: datetime | None
+    trace: str
+    span: str
 
 
 ROW = tuple(job.c[f] for f in JobRow.__struct_fields__)
@@ -98,6 +104,11 @@ HOLD = {"sqlite": _hold(sqlite), "postgresql": _hold(postgresql)}
 
 
 class JobRepository:
+    """``watch`` hears of what is done to jobs."""
+
+    def __init__(self, watch: JobWatch | None = None) -> None:
+        self.watch = watch or JobWatch(Telemetry())
+
     def insert(self, tx: Tx, values: dict[str, Any]) -> int | None:
         """The new job's seq; None if (account, key) exists."""
         return tx.execute(INSERT[tx.dialect], values).scalar()
@@ -166,6 +177,11 @@ class JobRepository:
         a later one that ran first would make its host refuse the earlier one's commands as old."""
         if tx.dialect == "postgresql":
             tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(resource_uuid, 0))))
+
+    def hold_still(self, tx: Tx, resource_uuid: str) -> None:
+        """Locks the resource's row, if there is one: every job that changes or deletes the resource writes it."""
+        where = resource.c.uuid == resource_uuid
+        tx.execute(select(resource.c.uuid).where(where).with_for_update(key_share=True))
 
     def epoch(self, tx: Tx, slot: int, owner: str, incarnation: int) -> int | None:
         """The slot's epoch if this node owns it; the row stays locked, so no takeover commits meanwhile."""
