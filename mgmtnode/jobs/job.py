@@ -69,6 +69,8 @@ class WorkToken(Data):
 
 
 class StepRecord(Data):
+    """``state``: Waiting, Running, Done, Skipped (it had nothing to do), Failed, Undone or UndoFailed."""
+
     name: str
     state: str
     started_at: datetime | None = None
