@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -224,7 +224,7 @@ class Gateway:
         if options.dry_run and not operation.once:
             raise NO_DRY_RUN.error(f"{operation.api.name} changes nothing that could be tried dry")
         asked = Asked(options.key, options.dry_run)
-        before = current.set(replace(current.get(), asked=asked))
+        before = current.set(msgspec.structs.replace(current.get(), asked=asked))
         try:
             reply = await self.calls[operation.message](msg, caller)
         except Rehearsed as rehearsed:

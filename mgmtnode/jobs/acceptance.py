@@ -82,6 +82,8 @@ class Request:
     parent: str | None
     origin: str
     deadline: float
+    trace: str = ""
+    span: str = ""
     precondition: Callable[[Tx], None] | None = None
 
     @property
@@ -209,6 +211,8 @@ class Acceptance:
             "cancel_requested": False,
             "deadline_at": tx.now + timedelta(seconds=request.deadline),
             "accepted_at": tx.now,
+            "trace": request.trace,
+            "span": request.span,
         }
 
 
@@ -246,4 +250,5 @@ def _fresh(tx: Tx, request: Request) -> Job:
         parent_uuid=request.parent,
         accepted_at=tx.now,
         deadline_at=tx.now + timedelta(seconds=request.deadline),
+        trace=request.trace,
     )

@@ -79,7 +79,7 @@ class StepRecord(Data):
 
 
 class JobBrief(Data, kw_only=True):
-    """A job as lists show it."""
+    """A job as lists show it. ``trace``: the id in the logs of all nodes, and in traces, of the request it is for."""
 
     uuid: str
     api: str
@@ -100,6 +100,7 @@ class JobBrief(Data, kw_only=True):
     cancel_requested: bool = False
     result: Any = None
     error: Problem | None = None
+    trace: str = ""
 
     @property
     def ended(self) -> bool:

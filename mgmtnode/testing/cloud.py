@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -43,10 +43,17 @@ class Refused(AssertionError):
 
 
 class NodeThread:
-    """Runs one ManagementNode on an event loop of its own."""
+    """Runs one ManagementNode on an event loop of its own. ``environ``: further properties, as variables."""
 
-    def __init__(self, data_dir: Path, *, database_url: str = "", services: tuple[str, ...] = ()) -> None:
-        self.properties = Properties(environ={})
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        database_url: str = "",
+        services: tuple[str, ...] = (),
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.properties = Properties(environ=environ)
         overrides: list[tuple[Any, Any]] = [
             (core.NODE_NAME, "test"),
             (core.DATA_DIR, str(data_dir)),

@@ -236,7 +236,8 @@ class FlowRun:
 
         try:
             # Repeating it is safe: the step is idempotent by its token, which stays the same.
-            await self._interruptible(lambda: outlast(attempt), index + 1)
+            with self.journal.watch.step(step.name, self._claimed.row.api):
+                await self._interruptible(lambda: outlast(attempt), index + 1)
         except BaseException as exc:
             self.journal.leave(index, "Failed", str(exc))
             raise
@@ -244,7 +245,10 @@ class FlowRun:
 
     async def _interruptible(self, work: Callable[[], Awaitable[None]], order: int) -> None:
         """Runs ``work`` as a task that a cancel or the deadline interrupts; raises Stopped then."""
-        context = CallContext(deadline=self._deadline, trace=self.uuid, work=self._claimed.token(order))
+        asked = current.get()
+        context = CallContext(
+            deadline=self._deadline, trace=asked.trace, span=asked.span, work=self._claimed.token(order)
+        )
 
         async def run() -> None:
             current.set(context)

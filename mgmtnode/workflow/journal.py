@@ -40,6 +40,7 @@ class JobJournal:
         assert claimed.spec.flow is not None
         self._db, self._jobs, self._clock, self._claimed = db, jobs, clock, claimed
         self._flow = claimed.spec.flow
+        self.watch = jobs.watch
         self.cancelled = False
         self.live = Live(records=[StepRecord(name=step.name, state="Waiting") for step in self._flow.steps])
 
