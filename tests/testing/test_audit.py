@@ -67,8 +67,8 @@ def event(revision: int) -> str:
 POOL = "INSERT INTO pool (resource_uuid, kind, total, target, used) VALUES ('host-1', 'cpu', 8, 8, 1)"
 CLAIM = "INSERT INTO claim (resource_uuid, job_uuid, fence) VALUES ('vm-1', 'job-1', 1)"
 HOST = (
-    "INSERT INTO host (uuid, cluster_uuid, zone_uuid, management_ip, hypervisor, parameters, state, status, cpu, memory,"
-    " version, identity) VALUES ('host-1', 'c', 'z', '192.0.2.1', 's', '{}', 'x', 'x', 1, 1, '', '')"
+    "INSERT INTO host (uuid, cluster_uuid, zone_uuid, management_ip, hypervisor, parameters, state, status, cpu,"
+    " memory, version, identity) VALUES ('host-1', 'c', 'z', '192.0.2.1', 's', '{}', 'x', 'x', 1, 1, '', '')"
 )
 DEBT = (
     "INSERT INTO cleanup_debt (uuid, host_uuid, resource_uuid, job_uuid, reason, created_at)"
