@@ -26,6 +26,7 @@ from mgmtnode.api.auth import Authenticator
 from mgmtnode.bus.bus import Bus
 from mgmtnode.bus.memory import Hub
 from mgmtnode.bus.transport import Transport, address_of
+from mgmtnode.cluster import figures
 from mgmtnode.cluster.gate import GatedAgents
 from mgmtnode.cluster.heart import Heart, NoHeart, ThreadHeart
 from mgmtnode.cluster.lease import Lease
@@ -268,6 +269,7 @@ class ManagementNode:
             self.db, self.slots, self.membership, runner, self.parts.repository, self._clock
         )
         self.rebalancer.start()
+        figures.show(self.telemetry.metrics, self.membership, listeners, self.rebalancer)
         self._on_stop("the rebalancer", self.rebalancer.stop)
         await self._until_there("the database", self.membership.enter)
 

@@ -382,7 +382,7 @@ class Jobs:
         run = self.runner.running.get(msg.job_uuid) if self.runner is not None else None
         if run is None:
             return Progress()
-        done = sum(record.state == "Done" for record in run.live.records)
+        done = sum(record.state in ("Done", "Skipped") for record in run.live.records)
         percent = (100 * done + run.live.percent) // max(1, len(run.live.records))
         return Progress(step=run.live.step, percent=percent, steps=run.live.records)
 

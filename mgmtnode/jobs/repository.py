@@ -12,11 +12,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from mgmtnode.db.session import Tx
 from mgmtnode.db.tables import claim, job, resource, ring_slot, share
-from mgmtnode.jobs.job import Job, JobState
+from mgmtnode.jobs.job import Caller, Job, JobState
 from mgmtnode.jobs.watch import JobWatch
 from mgmtnode.telemetry.telemetry import Telemetry
 
 OPEN = (JobState.PENDING, JobState.RUNNING, JobState.ROLLING_BACK)
+NAMES_AT_ONCE = 500  # uuids in one statement
 VIEW = tuple(job.c[f] for f in Job.__struct_fields__ if f in job.c)
 
 
@@ -270,6 +271,19 @@ class JobRepository:
         """(type, account) of those resources that exist."""
         rows = tx.execute(KNOWN, {"these": list(uuids)})
         return {str(r[0]): (str(r[1]), str(r[2])) for r in rows}
+
+    def names(self, tx: Tx, uuids: Sequence[str], caller: Caller) -> dict[str, str]:
+        """The names of those of the resources that are the caller's, or of all for an operator."""
+        found: dict[str, str] = {}
+        for start in range(0, len(uuids), NAMES_AT_ONCE):
+            statement = select(resource.c.uuid, resource.c.name).where(
+                resource.c.uuid.in_(uuids[start : start + NAMES_AT_ONCE])
+            )
+            if not caller.admin:
+                statement = statement.where(resource.c.account_uuid == caller.account_uuid)
+            rows = tx.execute(statement)
+            found |= {str(r[0]): str(r[1]) for r in rows}
+        return found
 
     def runs(self, tx: Tx) -> tuple[int | None, int]:
         """The lowest seq of any open job, if there is one, and the highest of any that is still kept."""

@@ -142,8 +142,9 @@ RING_VERSION = Gauge(
     "ring_version", "Version of the ring that this node knows; differs for long only in trouble"
 )
 LEASE_SECONDS = Gauge("lease_age_seconds", "Time since this node last proved that it lives")
-EVICTIONS = Counter("evictions", "Nodes that this node found dead and removed")
-SLOTS_MOVED = Counter("slots_moved", "Slots gained and lost by this node", ("direction",), ("gained", "lost"))
+EVICTIONS = Total("evictions", "Nodes that this node found dead and removed")
+SLOTS_MOVED = Total("slots_moved", "Slots gained and lost by this node", ("direction",))
+SLOTS_OVERDUE = Total("slots_overdue", "Slots taken from a node that was to hand them over and did not")
 
 FAMILIES: tuple[Family, ...] = (
     INFO,
@@ -158,4 +159,5 @@ FAMILIES: tuple[Family, ...] = (
     LOOP_LAG, PERIODIC_RUNS, PERIODIC_FAILURES,
     AGENT_SECONDS,
     NODES, SLOTS_OWNED, RING_VERSION, LEASE_SECONDS, EVICTIONS, SLOTS_MOVED,
+    SLOTS_OVERDUE,
 )  # fmt: skip
