@@ -22,8 +22,8 @@ class Agents(Protocol):
 
 
 class AgentsThread(LoopThread):
-    """``make`` builds the agents on the loop that they are to live on. Nodes find them through the global property whose
-    environment variable is ``variable``."""
+    """``make`` builds the agents on the loop that they are to live on. ``variable`` is the environment variable of the
+    global property by which nodes find them."""
 
     def __init__(self, make: Callable[[], Agents], variable: str) -> None:
         super().__init__("agents")

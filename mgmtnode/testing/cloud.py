@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import wait
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mgmtnode.bus.message import ApiJob, Message
 from mgmtnode.db.session import Tx
 from mgmtnode.events.repository import LoggedEvent
-from mgmtnode.jobs.job import SYSTEM
+from mgmtnode.jobs.job import SYSTEM, Job
 from mgmtnode.node import ManagementNode
 from mgmtnode.service import Service
 from mgmtnode.testing.node_thread import WAIT, NodeThread, operator_token
@@ -58,8 +60,8 @@ class Turns:
 
 
 class Cloud:
-    """The API as one caller; ``as_(token)`` is the same cloud as another. Each request goes to the next node in turn, as
-    behind a load balancer: a test must not care which one it is.
+    """The API as one caller; ``as_(token)`` is the same cloud as another. Each request goes to the next node in turn,
+    as behind a load balancer: a test must not care which one it is.
 
     ``nodes``: all of them. ``agents``: those of hosts that the nodes share; None where the only node has its own.
     """
@@ -77,6 +79,7 @@ class Cloud:
         self.nodes = (nodes,) if isinstance(nodes, NodeThread) else tuple(nodes)
         self.token, self.agents = token, agents
         self._others: list[Cloud] = []
+        self._parts: list[Cloud] = []
         self._turns = turns or Turns(self.nodes)
         self._clients = [
             httpx.Client(
@@ -123,6 +126,32 @@ class Cloud:
         for thread in self.nodes:
             thread.run(act(thread.service(kind)))
 
+    def at_once(
+        self, works: Iterable[Callable[[ManagementNode], Coroutine[Any, Any, T]]], seconds: float = 60.0
+    ) -> list[T | BaseException]:
+        """Does all of it at the same time, each on the next node in turn: what they return or raise, in order."""
+        begun = []
+        for work in works:
+            thread = self.turn()
+            begun.append(thread.begin(work(thread.node)))
+        wait(begun, seconds)
+        return [each.exception(0) or each.result(0) for each in begun]
+
+    def ask(self, msg: Message[T], timeout: float | None = None) -> T:
+        """The answer to a message between services."""
+        thread = self.turn()
+        return thread.run(thread.node.bus.call(msg, timeout))
+
+    def run_job(self, msg: ApiJob[Any]) -> Job:
+        """The ended job of a message that services send, whatever came of it."""
+        thread = self.turn()
+        jobs = thread.node.parts.context.jobs
+
+        async def run() -> Job:
+            return await jobs.wait((await jobs.accept(msg, SYSTEM)).uuid, WAIT)
+
+        return thread.run(run(), 2 * WAIT)
+
     def read(self, work: Callable[[Tx], T]) -> T:
         """What is in the database."""
         thread = self.turn()
@@ -159,7 +188,7 @@ class Cloud:
         return self.login(name, "correct horse battery")
 
     def close(self) -> None:
-        for other in self._others:
+        for other in (*self._others, *self._parts):
             other.close()
         for client in self._clients:
             client.close()
@@ -207,6 +236,25 @@ class Cloud:
         found = self.list("global-configs", f"name={name}")[0]
         text = self.update("global-configs", found["uuid"], value=value)["value"]
         self.until(lambda: all(_value(thread.node, name) == text for thread in self.nodes))
+
+    def agrees(self, probe: Callable[[Cloud], object], expected: object) -> None:
+        """``probe(cloud)`` answers ``expected`` at every node: the only one at once, several once they have heard of
+        what was changed a moment ago."""
+        if self._several:
+            self.until(lambda: all(probe(each) == expected for each in self._apart()))
+        assert [probe(each) for each in self._apart()] == [expected] * len(self.nodes)
+
+    def _apart(self) -> list[Cloud]:
+        """The same caller at each node alone."""
+        if not self._several:
+            return [self]
+        if not self._parts:
+            self._parts = [Cloud(thread, self.token, agents=self.agents) for thread in self.nodes]
+        return self._parts
+
+    @property
+    def _several(self) -> bool:
+        return len(self.nodes) > 1
 
     def until(self, condition: Callable[[], object], seconds: float = WAIT) -> None:
         """Returns once ``condition()`` is true, asking again and again. Fails after ``seconds``."""
