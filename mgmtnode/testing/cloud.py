@@ -79,7 +79,7 @@ class Cloud:
         self.nodes = (nodes,) if isinstance(nodes, NodeThread) else tuple(nodes)
         self.token, self.agents = token, agents
         self._others: list[Cloud] = []
-        self._parts: list[Cloud] = []
+        self._parts: tuple[Cloud, ...] = ()
         self._turns = turns or Turns(self.nodes)
         self._clients = [
             httpx.Client(
@@ -244,12 +244,12 @@ class Cloud:
             self.until(lambda: all(probe(each) == expected for each in self._apart()))
         assert [probe(each) for each in self._apart()] == [expected] * len(self.nodes)
 
-    def _apart(self) -> list[Cloud]:
+    def _apart(self) -> Sequence[Cloud]:
         """The same caller at each node alone."""
         if not self._several:
-            return [self]
+            return (self,)
         if not self._parts:
-            self._parts = [Cloud(thread, self.token, agents=self.agents) for thread in self.nodes]
+            self._parts = tuple(Cloud(thread, self.token, agents=self.agents) for thread in self.nodes)
         return self._parts
 
     @property

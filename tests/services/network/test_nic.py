@@ -122,8 +122,7 @@ def test_a_mac_address_that_is_not_of_one_interface_is_refused(networks: Network
 
 
 def test_the_prefix_of_mac_addresses_is_a_config(networks: Networks) -> None:
-    uuid = networks.cloud.list("global-configs", "name=network.mac_prefix")[0]["uuid"]
-    networks.cloud.update("global-configs", uuid, value="0a:bc:de")
+    networks.cloud.config("network.mac_prefix", "0a:bc:de")
     net, vm = networks.l3("10.0.0.0/24"), networks.vm()
     assert networks.nic(net, vm).mac.startswith("0a:bc:de:")
 
