@@ -19,13 +19,14 @@ from mgmtnode import __version__
 from mgmtnode.agents.local import LocalAgents
 from mgmtnode.agents.port import Agents
 from mgmtnode.agents.remote import RemoteAgents
+from mgmtnode.agents.watched import WatchedAgents
 from mgmtnode.api.app import HttpApi
 from mgmtnode.api.application import TOKEN, http_api
 from mgmtnode.api.auth import Authenticator
 from mgmtnode.bus.bus import Bus
 from mgmtnode.bus.memory import Hub
-from mgmtnode.bus.message import Event
 from mgmtnode.bus.transport import Transport, address_of
+from mgmtnode.cluster import figures
 from mgmtnode.cluster.gate import GatedAgents
 from mgmtnode.cluster.heart import Heart, NoHeart, ThreadHeart
 from mgmtnode.cluster.lease import Lease
@@ -42,15 +43,15 @@ from mgmtnode.db.own_connection import label
 from mgmtnode.db.schema import told, upgrade
 from mgmtnode.db.session import SqlDatabase
 from mgmtnode.errors import UNAVAILABLE, ApiError, Category
-from mgmtnode.jobs.ending import JobEnded
 from mgmtnode.jobs.start import start_runner
 from mgmtnode.loader import require
-from mgmtnode.parts import Edges, Parts, assemble, declare_properties
+from mgmtnode.parts import Edges, Parts, assemble, declare_properties, show_node
 from mgmtnode.ports import Clock, Rng, SystemClock, SystemRng, UuidSource
 from mgmtnode.ring.slots import Slots
 from mgmtnode.service import Service, ServiceManifest
+from mgmtnode.telemetry.families import LOOP_LAG
 from mgmtnode.telemetry.loop_lag import LoopLag
-from mgmtnode.telemetry.metrics import Metrics
+from mgmtnode.telemetry.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class ManagementNode:
     ) -> None:
         self._properties, self._manifests = properties, manifests
         self._clock, self._rng = clock or SystemClock(), rng or SystemRng()
+        self.telemetry = Telemetry(self._clock)
         self._agents = agents  # None: those of this node alone
         self.name = properties.get(core.NODE_NAME) or socket.gethostname()
         self.slots = Slots(self.name)
@@ -89,7 +91,6 @@ class ManagementNode:
         self.parts: Parts
         self.bus: Bus
         self.api: HttpApi
-        self.metrics = Metrics()
 
     async def start(self) -> None:
         """Boots part by part. When one fails, those before it are stopped again and its error is raised."""
@@ -149,7 +150,9 @@ class ManagementNode:
     async def _open_database(self) -> None:
         connections = self._properties.get(core.DATABASE_CONNECTIONS)
         called = label(self.name, self._process)
-        self.db = open_database(self.database_url, self._clock, label=called, connections=connections)
+        self.db = open_database(
+            self.database_url, self._clock, label=called, connections=connections, telemetry=self.telemetry
+        )
         self._on_stop("the database", self.db.close)
 
     async def _upgrade(self) -> None:
@@ -159,8 +162,7 @@ class ManagementNode:
         """Its queue, its connections and its fence are named after the incarnation, so this comes before them."""
         solitude = Solitude(self.db, self._clock, self.name, alone=not self.bus_url)
         await self._until_there("the database", solitude.ensure)
-        only = self.db.dialect == "sqlite"
-        self.lease = Lease(self._clock, forever=only)
+        self.lease = Lease(self._clock, forever=self.on_file)
         uuids = UuidSource(self._clock, self._rng)
         self.membership = Membership(
             self._identity(), self.db, self.slots,
@@ -175,13 +177,20 @@ class ManagementNode:
         return Identity(self.name, address, __version__, label(self.name, self._process))
 
     def _heart(self) -> Heart:
-        if self.db.dialect == "sqlite":
+        if self.on_file:
             return NoHeart()
         called = label(self.name, self._process, "heart")
         return ThreadHeart(self.db, self._clock, name=self.name, label=called)
 
     async def _build(self) -> None:
-        self.bus = Bus(self.name, self.slots, self._transport(), clock=self._clock, rng=self._rng)
+        self.bus = Bus(
+            self.name,
+            self.slots,
+            self._transport(),
+            clock=self._clock,
+            rng=self._rng,
+            telemetry=self.telemetry,
+        )
         edges = Edges(
             name=self.name,
             membership=self.membership,
@@ -190,8 +199,9 @@ class ManagementNode:
             db=self.db,
             bus=self.bus,
             slots=self.slots,
-            agents=GatedAgents(self._agents or self._own_agents(), self.lease),
+            agents=WatchedAgents(GatedAgents(self._agents or self._own_agents(), self.lease), self.telemetry),
             properties=self._properties,
+            telemetry=self.telemetry,
         )
         self.parts = assemble(self._manifests, edges)
 
@@ -207,7 +217,7 @@ class ManagementNode:
     async def _start_bus(self) -> None:
         self.bus.on_hint(self.parts.context.jobs.hinted)
         self.bus.subscribe(RingChanged, self.membership.ring_changed)
-        self.bus.subscribe(Event, self._wake_readers)
+        self.bus.on_remote_event(self.parts.events.wake)
         self.membership.announce = self.bus.publish
         await self.bus.start()
         self._on_stop("the bus", self._stop_bus)
@@ -218,10 +228,6 @@ class ManagementNode:
 
     async def _start_jobs(self) -> None:
         parts, jobs = self.parts, self.parts.context.jobs
-        self.bus.subscribe(JobEnded, self._job_ended)
-        self.metrics.depth(
-            "jobs_open", lambda: {"node": float(len(jobs.runner) if jobs.runner is not None else 0)}
-        )
         runner = start_runner(
             jobs,
             self.db,
@@ -241,7 +247,7 @@ class ManagementNode:
         for manifest, service in self.parts.services:
             await service.start()
             self._on_stop(f"the service {manifest.id}", _stopper(service))
-        lag = LoopLag(self.metrics.loop_lag)
+        lag = LoopLag(lambda seconds: self.telemetry.metrics.observe(LOOP_LAG, seconds))
         lag.start()
         self._on_stop("the loop's watch", _later(lag.stop))
         periodic, jobs = self.parts.context.periodic, self.parts.context.jobs
@@ -263,6 +269,7 @@ class ManagementNode:
             batch=self._properties.get(core.SLOTS_AT_ONCE),
         )  # fmt: skip
         self.rebalancer.start()
+        figures.show(self.telemetry.metrics, self.membership, listeners, self.rebalancer)
         self._on_stop("the rebalancer", self.rebalancer.stop)
         await self._until_there("the database", self.membership.enter)
 
@@ -277,7 +284,8 @@ class ManagementNode:
 
     async def _start_api(self) -> None:
         checks = {"database": self._check_database, "bus": self._check_bus, "lease": self._check_lease}
-        self.api = http_api(self.parts, self._properties, checks, self.metrics, self._rng)
+        show_node(self.telemetry.metrics, self.name, self.parts.context)
+        self.api = http_api(self.parts, self._properties, checks, self.telemetry, self._rng)
         await self.api.start()
         self._on_stop("the API", self.api.stop)
 
@@ -292,7 +300,7 @@ class ManagementNode:
                     await attempt()
                 return
             except ApiError as error:
-                if error.category is not Category.UNAVAILABLE or self.db.dialect == "sqlite":
+                if error.category is not Category.UNAVAILABLE or self.on_file:
                     raise
                 why = error.problem.message
             if self._clock.monotonic() + BOOT_PAUSE >= until:
@@ -318,6 +326,11 @@ class ManagementNode:
     @property
     def database_url(self) -> str:
         return self._properties.get(core.DATABASE_URL) or f"sqlite:///{self.data_dir / 'mgmtnode.db'}"
+
+    @property
+    def on_file(self) -> bool:
+        """Whether the database is a file of this node, which no other one can use."""
+        return self.db.dialect == "sqlite"
 
     @property
     def bus_url(self) -> str:
@@ -346,9 +359,6 @@ class ManagementNode:
         """Hints do not arrive while the broker is away: then the sweep finds the work."""
         return SWEEP_SECONDS if self.bus.transport.healthy else SWEEP_SECONDS / 8
 
-    async def _wake_readers(self, event: Event) -> None:
-        self.parts.events.wake()
-
     async def _check_lease(self) -> str | None:
         return None if self.lease.valid else "the lease of this node is not renewed"
 
@@ -358,9 +368,6 @@ class ManagementNode:
 
     async def _check_bus(self) -> str | None:
         return self.bus.trouble
-
-    async def _job_ended(self, event: JobEnded) -> None:
-        self.metrics.job(event.api, event.state)
 
     async def _forget_events(self) -> None:
         await self.parts.events.forget(self._clock.now() - EVENT_RETENTION)

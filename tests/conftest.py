@@ -1,4 +1,4 @@
-"""What tests of this product have beside the fixtures that it ships: simulated hosts that several nodes share."""
+"""What holds for all tests, and what they have beside the shipped fixtures: simulated hosts that nodes share."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from mgmtnode.testing.agents_thread import AgentsThread
+
+# A machine that runs all tests is busy: how long an example took says nothing about the code.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import TypeVar, cast
 from mgmtnode.ports import SystemClock, SystemRng, UuidSource
 from mgmtnode.testing.agents_thread import AgentsThread
 from mgmtnode.testing.cloud import Cloud
+from mgmtnode.testing.node_thread import LoopThread
 from services.simulator.agent import SimulatedAgent
 from services.simulator.host import SimulatedHost
 from services.simulator.hosts import FILE, SimulatedHosts
@@ -30,15 +31,20 @@ def shared(directory: Path) -> AgentsThread:
 
 def on_machine(cloud: Cloud, address: str, act: Callable[[SimulatedHost], T]) -> T:
     """``act(host)`` on the event loop of the host with this address."""
-    thread = cloud.thread if cloud.agents is None else cloud.agents
 
     async def there() -> T:
-        return act(_agent(cloud, address).host)
+        return act(agent_at(cloud, address).host)
 
-    return thread.run(there())
+    return thread_of_machines(cloud).run(there())
 
 
-def _agent(cloud: Cloud, address: str) -> SimulatedAgent:
+def thread_of_machines(cloud: Cloud) -> LoopThread:
+    """Where they run."""
+    return cloud.thread if cloud.agents is None else cloud.agents
+
+
+def agent_at(cloud: Cloud, address: str) -> SimulatedAgent:
+    """The agent of the host with this address."""
     if cloud.agents is not None:
         return cast("SimulatedHosts", cloud.agents.agents).find(address)
     return cloud.thread.service(SimulatorService).find(f"sim://{address}")

@@ -20,21 +20,21 @@ from mgmtnode.parts import Parts
 from mgmtnode.ports import Rng
 from mgmtnode.query import errors as query_errors
 from mgmtnode.tags import system_tag
-from mgmtnode.telemetry.metrics import Metrics
+from mgmtnode.telemetry.telemetry import Telemetry
 
 TOKEN = "token"  # the Authenticator that REST asks
 CORE = (global_config, events_log, query_errors, system_tag)
 
 
 def http_api(
-    parts: Parts, properties: Properties, checks: Mapping[str, Check], metrics: Metrics, rng: Rng
+    parts: Parts, properties: Properties, checks: Mapping[str, Check], telemetry: Telemetry, rng: Rng
 ) -> HttpApi:
     """Raises extension.unknown-key when no service can tell who a token belongs to."""
     return HttpApi(
         gateway_over(parts),
         events=parts.events,
         checks=checks,
-        metrics=metrics,
+        telemetry=telemetry,
         rng=rng,
         codes=declared_codes(parts),
         listen=Listen(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -13,10 +13,11 @@ import msgspec
 from mgmtnode.api.auth import ANONYMOUS, Authenticator, authorise
 from mgmtnode.api.operations import Operation, Operations, build
 from mgmtnode.api.problems import NO_DRY_RUN, PRECONDITION
-from mgmtnode.bus.context import current
+from mgmtnode.bus.context import Asked, current
 from mgmtnode.bus.message import ApiJob, ApiMessage
 from mgmtnode.errors import NOT_FOUND, UNAUTHENTICATED
 from mgmtnode.jobs.job import JOB, Caller, Job, Plan
+from mgmtnode.jobs.once import Rehearsed
 from mgmtnode.schema import UUID_PATTERN, Resource
 
 T = TypeVar("T")
@@ -108,10 +109,11 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The answer of an ApiCall."""
+    """The answer of an ApiCall. ``replayed``: its key had been used before."""
 
     operation: Operation
     reply: Any
+    replayed: bool = False
 
 
 Answer = Accepted | Planned | Done
@@ -219,13 +221,17 @@ class Gateway:
     async def _call(
         self, operation: Operation, msg: ApiMessage[Any], caller: Caller, options: Options
     ) -> Answer:
-        if options.dry_run:
-            raise NO_DRY_RUN.error(f"{operation.api.name} answers at once and cannot be tried dry")
-        before = current.set(replace(current.get(), key=options.key))
+        if options.dry_run and not operation.once:
+            raise NO_DRY_RUN.error(f"{operation.api.name} changes nothing that could be tried dry")
+        asked = Asked(options.key, options.dry_run)
+        before = current.set(msgspec.structs.replace(current.get(), asked=asked))
         try:
-            return Done(operation, await self.calls[operation.message](msg, caller))
+            reply = await self.calls[operation.message](msg, caller)
+        except Rehearsed as rehearsed:
+            return Planned(rehearsed.plan)
         finally:
             current.reset(before)
+        return Done(operation, reply, asked.replayed)
 
     async def _until_ended(self, job: Job, caller: Caller, wait: float) -> Job:
         """A wait is a wish: the job is answered as it is when the node stops or too many wait already."""

@@ -28,7 +28,7 @@ from kombu.messaging import Consumer
 
 from mgmtnode.bus.envelope import pack
 from mgmtnode.bus.link import SOCKET_TIMEOUT, STOP_TIMEOUT, Link
-from mgmtnode.bus.transport import Receiver
+from mgmtnode.bus.transport import Receiver, Traffic
 from mgmtnode.ports import Rng
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,7 @@ QUEUE_LENGTH = 100_000
 MAX_BUFFERED_BYTES = 32 << 20
 MAX_BUFFERED_SECONDS = 30.0
 MAX_UNREAD_BYTES = 32 << 20
+COUNTED = ("sent", "sent_bytes", "received", "received_bytes", "returned", "stale", "foreign", "undecodable")
 
 # What py-amqp raises when a connection breaks or a frame cannot be decoded: it ends a session, not the link.
 BROKEN = (
@@ -78,7 +79,9 @@ class AmqpLink(Link):
     def __init__(self, name: str, broker: Broker, changed: Callable[[], None]) -> None:
         super().__init__(name, broker.rng, changed)
         self._urls = broker.urls
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter(
+            dict.fromkeys(COUNTED, 0)
+        )  # read by the loop's thread: it never grows
         self.channel: Any = None
 
     def _connect(self) -> Any:
@@ -153,6 +156,8 @@ class Publisher(AmqpLink):
         )
         mandatory = not outbound.exchange
         self.channel.basic_publish(message, outbound.exchange, outbound.key, mandatory=mandatory)
+        self.counts["sent"] += 1
+        self.counts["sent_bytes"] += len(outbound.body)
 
     def _has_work(self) -> bool:
         return bool(self._queue) and not self.blocked
@@ -216,6 +221,8 @@ class Listener(AmqpLink):
 
     def _on_message(self, message: Any) -> None:
         if message.content_type == CONTENT_TYPE:
+            self.counts["received"] += 1
+            self.counts["received_bytes"] += len(message.body)
             self._inbox.put("", bytes(message.body))
         else:
             self.counts["foreign"] += 1
@@ -323,6 +330,16 @@ class AmqpTransport:
     @property
     def counts(self) -> Counter[str]:
         return self._publisher.counts + self._listener.counts
+
+    @property
+    def traffic(self) -> Traffic:
+        out, into = self._publisher.counts, self._listener.counts
+        return Traffic(
+            batches={name: out[name] + into[name] for name in COUNTED if not name.endswith("_bytes")},
+            bytes={"sent": out["sent_bytes"], "received": into["received_bytes"]},
+            buffered=self._publisher.buffered_bytes,
+            reconnects=sum(max(0, link.sessions - 1) for link in (self._publisher, self._listener)),
+        )
 
     async def start(self, receiver: Receiver) -> None:
         self._inflow.receiver, self._inflow.loop = receiver, asyncio.get_running_loop()

@@ -122,6 +122,10 @@ job = Table(
     Column("ended_at", UtcTime),
     Column("result", JsonOf(), comment="the reply, once Succeeded"),
     Column("error", JsonOf(Problem), comment="what went wrong, once Failed or Cancelled"),
+    Column("trace", String(32), nullable=False, server_default="", comment="id of the request it is for"),
+    Column(
+        "span", String(16), nullable=False, server_default="", comment="its parent, if spans are recorded"
+    ),
     UniqueConstraint("account_uuid", "idempotency_key"),
     Index("ix_job_open_slot_seq", "slot", "seq", postgresql_where=OPEN, sqlite_where=OPEN),
     Index("ix_job_open_resource_seq", "resource_uuid", "seq", postgresql_where=OPEN, sqlite_where=OPEN),

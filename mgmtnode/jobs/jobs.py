@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from mgmtnode.bus.bus import Bus
+from mgmtnode.bus.context import current
 from mgmtnode.bus.message import NOTHING, ApiJob, Internal, Nothing, Route, by_resource, to_node
 from mgmtnode.config.configs import GlobalConfigs
 from mgmtnode.config.global_config import GlobalConfig
@@ -24,6 +25,7 @@ from mgmtnode.jobs.acceptance import JOB_DEADLINE, JOB_QUEUE, Acceptance, Accept
 from mgmtnode.jobs.claim import Claimed
 from mgmtnode.jobs.dry_run import plan
 from mgmtnode.jobs.ending import JobEnded, end_waiting
+from mgmtnode.jobs.floor import RunFloor
 from mgmtnode.jobs.job import Caller, Job, JobState, Plan, StepRecord
 from mgmtnode.jobs.repository import JobRepository
 from mgmtnode.jobs.runner import Runner
@@ -130,6 +132,7 @@ class Jobs:
         self._by_type: dict[type[ApiJob[Any]], JobSpec] = {}
         self._ends = Ends()
         self._just_ended: deque[str] = deque(maxlen=RECENT)
+        self.floor = RunFloor(db, repository)
         self.acceptance = Acceptance(repository, lambda: config.get(JOB_QUEUE))
         self.runner: Runner | None = None
         bus.subscribe(JobEnded, self._ended)
@@ -155,17 +158,20 @@ class Jobs:
         what ``precondition`` raises; with one, nothing may be about to change the resource."""
         if parent is None and self.runner is not None and len(self.runner) >= self._config.get(JOB_OPEN):
             raise OVERLOADED.error("this node has too many open jobs", retry_after=2.0)
-        request = self._request(msg, caller, key, parent, origin, deadline)
-        if precondition is not None:
-            request = replace(request, precondition=precondition)
-        accepted = await self._db.write(lambda tx: self.acceptance.accept(tx, request))
+        uuid = self._uuids.draw()
+        with self._jobs.watch.accepting(msg.api.name, uuid):
+            request = self._request(uuid, msg, caller, key, parent, origin, deadline)
+            if precondition is not None:
+                request = replace(request, precondition=precondition)
+            accepted = await self._db.write(lambda tx: self.acceptance.accept(tx, request))
+            self._jobs.watch.accepted(accepted.job)
         if accepted.seq:
             self._announce(accepted)
         return accepted.job
 
     async def dry_run(self, msg: ApiJob[Any], caller: Caller) -> Plan:
         """What the job would do and decide; changes nothing."""
-        request = self._request(msg, caller, None, None, "", None)
+        request = self._request(self._uuids.draw(), msg, caller, None, None, "", None)
         return await plan(self._db, self.acceptance, request)
 
     async def get(self, uuid: str, caller: Caller) -> Job:
@@ -312,6 +318,7 @@ class Jobs:
 
     def _request(
         self,
+        job_uuid: str,
         msg: ApiJob[Any],
         caller: Caller,
         key: str | None,
@@ -322,17 +329,20 @@ class Jobs:
         spec = self._by_type.get(type(msg))
         if spec is None:
             raise INTERNAL.error(f"no service handles {type(msg).__name__}")
+        context = current.get()
         target = self._draw() if spec.message.creates else getattr(msg, spec.message.target)
         return Request(
             spec=spec,
             msg=msg,
             caller=caller,
-            job_uuid=self._uuids.draw(),
+            job_uuid=job_uuid,
             resource_uuid=target,
             key=key,
             parent=parent,
             origin=origin,
             deadline=deadline or float(self._config.get(JOB_DEADLINE)),
+            trace=context.trace,
+            span=context.span,
         )
 
     def _draw(self) -> str:
@@ -371,7 +381,7 @@ class Jobs:
         run = self.runner.running.get(msg.job_uuid) if self.runner is not None else None
         if run is None:
             return Progress()
-        done = sum(record.state == "Done" for record in run.live.records)
+        done = sum(record.state in ("Done", "Skipped") for record in run.live.records)
         percent = (100 * done + run.live.percent) // max(1, len(run.live.records))
         return Progress(step=run.live.step, percent=percent, steps=run.live.records)
 

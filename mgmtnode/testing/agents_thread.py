@@ -32,7 +32,7 @@ class AgentsThread(LoopThread):
         self._server: HttpServer
 
     @property
-    def variables(self) -> dict[str, str]:
+    def environ(self) -> dict[str, str]:
         """What goes into the environment of a node."""
         return {self._variable: f"http://127.0.0.1:{self._server.port}"}
 

@@ -117,18 +117,17 @@ class Cloud:
         """As ``thread``."""
         return self.thread.node
 
-    def services(self, kind: type[S]) -> list[S]:
+    def services(self, kind: type[S]) -> Sequence[S]:
         """The service of this class of each node."""
         return [thread.service(kind) for thread in self.nodes]
 
-    def everywhere(self, kind: type[S], act: Callable[[S], Any]) -> None:
-        """Has each node's service of this class do something (``act`` makes a coroutine), one after the other."""
-        for thread in self.nodes:
-            thread.run(act(thread.service(kind)))
+    def everywhere(self, kind: type[S], act: Callable[[S], Coroutine[Any, Any, T]]) -> Sequence[T]:
+        """Has each node's service of this class do something, one after the other."""
+        return [thread.run(act(thread.service(kind))) for thread in self.nodes]
 
     def at_once(
         self, works: Iterable[Callable[[ManagementNode], Coroutine[Any, Any, T]]], seconds: float = 60.0
-    ) -> list[T | BaseException]:
+    ) -> Sequence[T | BaseException]:
         """Does all of it at the same time, each on the next node in turn: what they return or raise, in order."""
         begun = []
         for work in works:

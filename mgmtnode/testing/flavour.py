@@ -37,7 +37,7 @@ class Flavour:
                 name=name,
                 database_url=self.database_url,
                 bus_url=self.bus_url,
-                variables=agents.variables if agents is not None else None,
+                environ=agents.environ if agents is not None else None,
             )
             for name in self.names
         ]

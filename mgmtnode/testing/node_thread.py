@@ -22,8 +22,8 @@ from mgmtnode.service import Service
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Service)
-BOOT_SECONDS = 30.0
-WAIT = 30
+BOOT_SECONDS = 60.0
+WAIT = 60  # seconds, the most the API waits for a job; a machine that runs all tests is busy
 
 
 class LoopThread:
@@ -54,8 +54,8 @@ class LoopThread:
 
 
 class NodeThread(LoopThread):
-    """Runs one ManagementNode. ``bus_url`` and ``name`` make it one of several; ``variables`` are the ``MGMTNODE_…`` of
-    its environment."""
+    """Runs one ManagementNode. ``name`` and ``bus_url`` make it one of several. ``environ``: further properties, as
+    variables."""
 
     def __init__(
         self,
@@ -65,10 +65,10 @@ class NodeThread(LoopThread):
         database_url: str = "",
         bus_url: str = "",
         services: tuple[str, ...] = (),
-        variables: Mapping[str, str] | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(name)
-        self.properties = Properties(environ=variables or {})
+        self.properties = Properties(environ=environ)
         overrides: list[tuple[Any, Any]] = [
             (core.NODE_NAME, name),
             (core.DATA_DIR, str(data_dir)),

@@ -203,7 +203,7 @@ def _running(request: pytest.FixtureRequest, make: Callable[[], _Server]) -> Ite
     try:
         server.start()
     except ServerMissing as missing:
-        if _servers_are_required():
+        if servers_are_required():
             pytest.fail(str(missing), pytrace=False)
         request.config.stash.setdefault(_MISSING, set()).add(server.package)
         pytest.skip(str(missing))
@@ -213,5 +213,6 @@ def _running(request: pytest.FixtureRequest, make: Callable[[], _Server]) -> Ite
         server.stop("kill")  # its directory goes with it: nothing is worth an orderly end
 
 
-def _servers_are_required() -> bool:
+def servers_are_required() -> bool:
+    """Whether a test that lacks a server fails instead of being skipped."""
     return bool(os.environ.get("CI")) or os.environ.get("MGMTNODE_REQUIRE_SERVERS") == "1"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mgmtnode.testing.local_cluster.directory import ClusterDirectory
 from mgmtnode.testing.servers import free_port
 from tests.docs.pages import ROOT, Block, Checkout, anchors, blocks, fits, links, pages, steps
 
@@ -28,8 +29,17 @@ def test_what_a_page_tells_to_type_works_and_prints_what_it_shows(
     replace = {}
     if DOCUMENTED_DATABASE in page.read_text():
         replace[DOCUMENTED_DATABASE] = str(request.getfixturevalue("postgres_url"))
+    cluster = "--nodes" in " ".join(block.text for block, _ in steps(page))
+    if (
+        cluster
+    ):  # it has its own servers; these are asked for so that the test is skipped where there are none
+        request.getfixturevalue("postgres_server"), request.getfixturevalue("rabbit_server")
     checkout = Checkout(tmp_path, free_port(), replace)
-    printed = checkout.run(page)
+    try:
+        printed = checkout.run(page)
+    finally:
+        if cluster:
+            ClusterDirectory(tmp_path / "data").remove_servers()
     wrong = [
         f"{name(page)}:{block.line}: expected\n{expected}\nbut it printed\n{said}"
         for (block, expected), said in zip(steps(page), printed, strict=True)
