@@ -266,8 +266,9 @@ class ManagementNode:
         listeners.start()
         self._on_stop("the listeners to changes of the cluster", listeners.stop)
         self.rebalancer = Rebalancer(
-            self.db, self.slots, self.membership, runner, self.parts.repository, self._clock
-        )
+            self.db, self.slots, self.membership, runner, self.parts.repository, self._clock,
+            batch=self._properties.get(core.SLOTS_AT_ONCE),
+        )  # fmt: skip
         self.rebalancer.start()
         figures.show(self.telemetry.metrics, self.membership, listeners, self.rebalancer)
         self._on_stop("the rebalancer", self.rebalancer.stop)

@@ -40,6 +40,14 @@ BOOT_SECONDS = GlobalProperty(
     high=3600,
 )
 
+SLOTS_AT_ONCE = GlobalProperty(
+    "cluster.slots_at_once",
+    64,
+    "How many of the 1024 slots this node hands over together, once a second, to a node that comes or when it leaves",
+    low=1,
+    high=1024,
+)
+
 DATABASE_URL = GlobalProperty(
     "database.url",
     "",
@@ -135,7 +143,7 @@ SERVICES_ENABLED: GlobalProperty[list[str]] = GlobalProperty(
 )
 
 CORE_PROPERTIES: tuple[GlobalProperty[Any], ...] = (
-    NODE_NAME, NODE_ADDRESS, DATA_DIR, DRAIN_SECONDS, READY_GRACE_SECONDS, BOOT_SECONDS,
+    NODE_NAME, NODE_ADDRESS, DATA_DIR, DRAIN_SECONDS, READY_GRACE_SECONDS, BOOT_SECONDS, SLOTS_AT_ONCE,
     DATABASE_URL, DATABASE_CONNECTIONS, BUS_URL, BUS_CA, REDIS_URL,
     API_HOST, API_PORT, API_TLS_CERTIFICATE, API_TLS_KEY, API_AMQP_URL, API_AMQP_PREFETCH,
     AGENT_CA, AGENT_CERTIFICATE, AGENT_KEY, AGENT_CONNECTIONS, AGENT_CONNECTIONS_PER_ADDRESS,
