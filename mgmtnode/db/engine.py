@@ -64,6 +64,11 @@ def open_database(url: str, clock: Clock, *, label: str = "mn/node", connections
     return SqlDatabase(engine, engine, clock, writers=connections, readers=max(2, connections // 2))
 
 
+def memory_engine() -> Engine:
+    """An SQLite database in memory, on one connection: for simulations, which run each transaction in one go."""
+    return _sqlite("sqlite://", "BEGIN IMMEDIATE", 1)
+
+
 def _sqlite(url: str, begin: str, size: int, *pragmas: str) -> Engine:
     engine = create_engine(
         url,

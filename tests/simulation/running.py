@@ -1,0 +1,105 @@
+"""Running one schedule: a world, its clients, its faults, its healing, and what was wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from dataclasses import dataclass
+
+from mgmtnode.testing.simulation.loop import Deadlock, Livelock
+from mgmtnode.testing.simulation.world import World
+from tests.simulation.clients import Clients
+from tests.simulation.invariants import OPEN, Books, Watch, at_the_end
+from tests.simulation.rack import Rack
+from tests.simulation.schedule import Schedule
+from tests.simulation.site import Site, site
+
+LONGEST = 400.0  # seconds that all may take to be quiet, once everything works again
+STEADY = 12.0  # then so long nothing may change any more: hosts have reported what they run
+LOOK = 1.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``wrong``: what must not have happened, the first first."""
+
+    schedule: Schedule
+    wrong: list[str]
+    trace: str
+    digest: str
+    seconds: float
+    steps: int
+    jobs: int
+    deeds: int
+
+
+class Alarm(logging.Handler):
+    """An error that the product logs is one that nobody foresaw."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(logging.ERROR)
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            self._world.fail(f"logged: {record.getMessage()}: {error!r}")
+
+
+def run(schedule: Schedule) -> Outcome:
+    ground = site()
+    world = ground.world(schedule.seed)
+    watch = world.server.audit = Watch(world)
+    alarm = Alarm(world)
+    logging.getLogger().addHandler(alarm)
+    gc.disable()
+    try:
+        world.loop.run_until_complete(_play(world, ground, schedule))
+    except (Deadlock, Livelock) as exc:
+        world.fail(f"I16 {exc!r}")
+    finally:
+        logging.getLogger().removeHandler(alarm)
+        world.end()
+        gc.enable()
+    assert isinstance(world.hosts, Rack)
+    return Outcome(
+        schedule,
+        world.wrong,
+        world.trace.text(),
+        world.trace.digest(),
+        world.loop.time(),
+        world.loop.steps,
+        watch.accepted,
+        len(world.hosts.deeds),
+    )
+
+
+async def _play(world: World, ground: Site, schedule: Schedule) -> None:
+    assert isinstance(world.hosts, Rack)
+    world.hosts.power_on()
+    for number in range(1, schedule.nodes + 1):
+        world.start(f"n{number}")
+    for fault in schedule.faults:
+        world.loop.call_at(fault.at, world.strike, fault)
+    clients = Clients(world, ground)
+    at_work = world.loop.spawn(clients.run(schedule.asks))
+    over = max((fault.at + fault.seconds for fault in schedule.faults), default=0.0)
+    await asyncio.wait((at_work,), timeout=over)
+    await asyncio.sleep(max(0.0, over - world.loop.time()))
+    world.heal()
+    await at_work
+    at_work.result()
+    await _quiet(world)
+    for what in at_the_end(world, clients):
+        world.fail(what)
+
+
+async def _quiet(world: World) -> None:
+    """Returns once nothing is open, owed or unknown, for a while."""
+    until, since = world.loop.time() + LONGEST, world.loop.time()
+    while world.loop.time() < until and world.loop.time() - since < STEADY:
+        await asyncio.sleep(LOOK)
+        open_jobs = world.server.rows(f"SELECT 1 FROM job WHERE state IN {OPEN} LIMIT 1")
+        if open_jobs or any(Books(world).unsettled()):
+            since = world.loop.time()
