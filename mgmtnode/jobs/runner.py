@@ -113,10 +113,10 @@ class Runner:
             pause = min(2 * pause, LONGEST_RETRY)
 
     async def _earlier_first(self, resource_uuid: str, uuid: str) -> None:
-        """Runs the earlier jobs of the resource that this node had not heard of."""
+        """Runs the earlier jobs of the resource: those this node had not heard of, and those it heard of too late,
+        which are in the queue of this very worker."""
         for earlier in await self._parts.db.read(lambda tx: self._jobs.before(tx, resource_uuid, uuid)):
-            if earlier not in self._known:
-                await self._run_once(earlier, resource_uuid)
+            await self._run_once(earlier, resource_uuid)
 
     async def _run_once(self, uuid: str, resource_uuid: str) -> Verdict:
         try:

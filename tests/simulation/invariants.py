@@ -153,7 +153,7 @@ class Books:
             found = there.pop(uuid, [])
             wanted = [(host, state, cpu, memory)] if state in (*ALIVE, "Crashed") else []
             if found != wanted:
-                yield f"I10 VM {uuid} is recorded as {state} on {host}, hosts say {found}"
+                yield f"I10 VM {uuid} is recorded as {wanted or state}, hosts say {found}"
         for uuid, found in there.items():
             yield f"I10 VM {uuid} is nobody's and runs: {found}"
 

@@ -70,12 +70,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._now = 0.0
         self._queues: dict[str, deque[asyncio.Handle]] = {}
         self._awake: list[str] = []
-        self._paused: set[str] = set()
+        self._paused: dict[str, int] = {}
         self._dead: set[str] = set()
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._numbers = count()
         self._tasks: list[SimulatedTask[Any]] = []
-        self._over = False
+        self.over = False
         self._still = 0  # callbacks since time passed
         self.steps = 0
 
@@ -91,20 +91,27 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return self.create_task(coro, context=self.context_of(node))
 
     def pause(self, node: str) -> None:
-        self._paused.add(node)
+        """As often as it was paused, it must be resumed."""
+        self._paused[node] = self._paused.get(node, 0) + 1
         if node in self._awake:
             self._awake.remove(node)
 
     def resume(self, node: str) -> None:
-        if node in self._paused:
-            self._paused.remove(node)
+        if node not in self._paused:
+            return
+        self._paused[node] -= 1
+        if not self._paused[node]:
+            del self._paused[node]
             if self._queues.get(node):
                 self._awake.append(node)
+
+    def paused(self, node: str) -> bool:
+        return node in self._paused
 
     def kill(self, node: str) -> None:
         """SIGKILL: not one more callback of it runs."""
         self._dead.add(node)
-        self._paused.discard(node)
+        self._paused.pop(node, None)
         self._queues.pop(node, None)
         if node in self._awake:
             self._awake.remove(node)
@@ -119,7 +126,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def end(self) -> None:
         """Drops what still waits, in order and without running on: as if the power went off for all."""
-        self._over = True
+        self.over = True
         for queue in (self._queues, self._timers, self._awake):
             queue.clear()
         before = events._get_running_loop()
@@ -214,7 +221,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _enqueue(self, handle: asyncio.Handle) -> None:
         node = handle._context.get(current_node, WORLD)  # type: ignore[attr-defined]
-        if node in self._dead or self._over:
+        if node in self._dead or self.over:
             return
         queue = self._queues.get(node)
         if queue is None:

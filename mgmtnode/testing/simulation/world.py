@@ -182,7 +182,8 @@ class World:
         self.hosts.heal()
         for machine in self.machines.values():
             for life in machine.lives:
-                self.loop.resume(life.id)
+                while self.loop.paused(life.id):
+                    self.loop.resume(life.id)
             if machine.wanted and machine.life is None:
                 self.start(machine.name)
 
@@ -290,10 +291,9 @@ class World:
 
     def _reply(self, line: Line, answer: asyncio.Future[Any], done: asyncio.Task[Any]) -> None:
         back = line.back()
-        if done.cancelled() or back is None:
-            return
-        error = done.exception()
-        self.loop.call_later(back, _settle, answer, done, error)
+        error = None if done.cancelled() else done.exception()
+        if not done.cancelled() and back is not None:
+            self.loop.call_later(back, _settle, answer, done, error)
 
     def _unhandled(self, loop: Any, context: dict[str, Any]) -> None:
         error = context.get("exception")
