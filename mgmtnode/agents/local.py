@@ -1,4 +1,4 @@
-"""Agents inside this process: simulated hosts, and the client half that any transport shares."""
+"""The client half that any transport to agents shares, and the agents inside this process."""
 
 from __future__ import annotations
 

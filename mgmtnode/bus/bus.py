@@ -34,6 +34,7 @@ Hinted = Callable[[int, str, str], None]
 
 LEAST = 0.001
 MAX_SENDS = 20_000
+STOP_SECONDS = 6.0  # a statement of the database that a subscriber waits for may take five
 SAMPLES = 10
 SAMPLE_BYTES = 500
 
@@ -308,11 +309,13 @@ class Bus:
     async def stop(self) -> None:
         """Cancels what still runs, fails what still waits, and leaves the transport."""
         self._inbox.cancel()
-        self._subscriptions.cancel()
+        ending = self._subscriptions.cancel()
         for task in self._sends:
             task.cancel()
         self._calls.fail_all(UNAVAILABLE.error(f"the management node {self.name} stops"))
-        await asyncio.sleep(0)
+        await asyncio.wait(
+            [*ending, *self._sends, asyncio.ensure_future(asyncio.sleep(0))], timeout=STOP_SECONDS
+        )
         self._outgoing.flush()
         await self.transport.stop()
 

@@ -30,7 +30,7 @@ def report(exc: BaseException) -> int:
 
 
 def _told(exc: BaseException) -> tuple[int, str]:
-    from mgmtnode.cluster.guard import NodeRuns
+    from mgmtnode.cluster.solitude import NodeRuns
     from mgmtnode.config.file import ConfigFileError
     from mgmtnode.db.engine import BadUrl
     from mgmtnode.db.lock import DirectoryTaken

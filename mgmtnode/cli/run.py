@@ -15,7 +15,8 @@ from mgmtnode.cli.settings import config_option, read_properties
 
 if TYPE_CHECKING:
     from mgmtnode.config.file import Properties
-    from mgmtnode.node import ManagementNode, Ready
+    from mgmtnode.node import ManagementNode
+    from mgmtnode.serve import Ready
 
 DEV_DIRECTORY = Path("data")  # where mnctl looks for the token
 
@@ -101,7 +102,7 @@ def _serve(properties: Properties, ready: Ready) -> int:
     import uvloop
 
     from mgmtnode.cli.process import raise_file_limit, settle_memory
-    from mgmtnode.node import serve
+    from mgmtnode.serve import serve
 
     async def settled(node: ManagementNode) -> None:
         settle_memory()

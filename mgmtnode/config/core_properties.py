@@ -90,6 +90,20 @@ AGENT_CERTIFICATE = GlobalProperty(
     "agent.certificate", "", "PEM file with the certificate this node shows to host agents", path=True
 )
 AGENT_KEY = GlobalProperty("agent.key", "", "PEM file with the key of agent.certificate", path=True)
+AGENT_CONNECTIONS = GlobalProperty(
+    "agent.connections",
+    512,
+    "Connections of this node to host agents over HTTP at once, in all",
+    low=2,
+    high=65_536,
+)
+AGENT_CONNECTIONS_PER_ADDRESS = GlobalProperty(
+    "agent.connections_per_address",
+    256,
+    "Of these, to one address and port; simulated hosts share one",
+    low=2,
+    high=65_536,
+)
 
 LOG_LEVEL = GlobalProperty(
     "log.level",
@@ -109,5 +123,6 @@ CORE_PROPERTIES: tuple[GlobalProperty[Any], ...] = (
     NODE_NAME, NODE_ADDRESS, DATA_DIR, DRAIN_SECONDS, READY_GRACE_SECONDS, BOOT_SECONDS,
     DATABASE_URL, DATABASE_CONNECTIONS, BUS_URL, BUS_CA, REDIS_URL,
     API_HOST, API_PORT, API_TLS_CERTIFICATE, API_TLS_KEY, AGENT_CA, AGENT_CERTIFICATE, AGENT_KEY,
+    AGENT_CONNECTIONS, AGENT_CONNECTIONS_PER_ADDRESS,
     LOG_LEVEL, LOG_FORMAT, SERVICES_ENABLED,
 )  # fmt: skip

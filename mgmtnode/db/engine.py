@@ -21,6 +21,10 @@ PG_OPTIONS = " ".join(
         "statement_timeout": "5s",
         "lock_timeout": "2s",
         "idle_in_transaction_session_timeout": "3s",
+        # Of the server: that a node is gone must be noticed there.
+        "tcp_keepalives_idle": "3",
+        "tcp_keepalives_interval": "1",
+        "tcp_keepalives_count": "3",
         "timezone": "UTC",
     }.items()
 )

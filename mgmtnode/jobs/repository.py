@@ -41,6 +41,7 @@ class JobRow(msgspec.Struct, kw_only=True):
     journal: str | None
     cancel_requested: bool
     crashes: int
+    handovers: int
     deadline_at: datetime
     owner_node: str | None
     steps: list[Any] | None
@@ -219,6 +220,11 @@ class JobRepository:
         for uuid, fence in held:
             where = and_(job.c.uuid == uuid, job.c.fence == fence, job.c.state.in_(OPEN))
             tx.execute(update(job).where(where).values(owner_node=None))
+
+    def hand_over_slots(self, tx: Tx, slots: Sequence[int], owner: str, but: Sequence[str]) -> int:
+        """The same for all jobs of ``owner`` in these slots, except those it could not stop. Returns how many."""
+        where = and_(job.c.state.in_(OPEN), job.c.slot.in_(slots), job.c.owner_node == owner)
+        return tx.execute(update(job).where(where, job.c.uuid.not_in(but)).values(owner_node=None)).rowcount
 
     def cancelled(self, tx: Tx, uuids: Iterable[str]) -> set[str]:
         """Those of the jobs that somebody asked to stop. Few are asked: all of these are read, not all of those."""

@@ -26,7 +26,7 @@ from mgmtnode.errors import ApiError
 from mgmtnode.jobs.job import WorkToken
 from mgmtnode.ports import SystemClock, SystemRng, UuidSource
 from services.simulator.driver import Patience, SimulatorDriver
-from services.simulator.hosts import SimulatedHosts, endpoint
+from services.simulator.hosts import SimulatedHosts, endpoint, named
 
 GIB = 1 << 30
 
@@ -40,7 +40,7 @@ class Rack:
 
     def __init__(self, directory: Path, *, answer: float = 2.0, command: float = 2.0) -> None:
         self.path = directory / "simulator.db"
-        self.delay = 0.0
+        self.delay_ms = 0
         self.run_no = 0
         self.patience = Patience(answer=answer, command=command)
         self.power_on()
@@ -48,10 +48,12 @@ class Rack:
     def power_on(self) -> None:
         rng = SystemRng()
         uuids = UuidSource(SystemClock(), rng)
-        self.hosts = SimulatedHosts(self.path, rng, uuids, delay=lambda action: self.delay)
+        self.hosts = SimulatedHosts(self.path, rng, uuids)
         self.agents = LocalAgents()
-        self.agents.serve("sim", self.hosts.find)
-        self.driver = SimulatorDriver(self.agents, SystemClock(), lambda: self.patience)
+        self.agents.serve("sim", lambda endpoint: self.hosts.find(named(endpoint)))
+        self.driver = SimulatorDriver(
+            self.agents, SystemClock(), lambda: self.patience, delay_ms=lambda action: self.delay_ms
+        )
 
     async def restart(self) -> None:
         """The process dies and comes back: only the file is left."""
