@@ -158,8 +158,7 @@ class ManagementNode:
         """Its queue, its connections and its fence are named after the incarnation, so this comes before them."""
         solitude = Solitude(self.db, self._clock, self.name, alone=not self.bus_url)
         await self._until_there("the database", solitude.ensure)
-        only = self.db.dialect == "sqlite"
-        self.lease = Lease(self._clock, forever=only)
+        self.lease = Lease(self._clock, forever=self.on_file)
         uuids = UuidSource(self._clock, self._rng)
         self.membership = Membership(
             self._identity(), self.db, self.slots,
@@ -174,7 +173,7 @@ class ManagementNode:
         return Identity(self.name, address, __version__, label(self.name, self._process))
 
     def _heart(self) -> Heart:
-        if self.db.dialect == "sqlite":
+        if self.on_file:
             return NoHeart()
         called = label(self.name, self._process, "heart")
         return ThreadHeart(self.db, self._clock, name=self.name, label=called)
@@ -289,7 +288,7 @@ class ManagementNode:
                     await attempt()
                 return
             except ApiError as error:
-                if error.category is not Category.UNAVAILABLE or self.db.dialect == "sqlite":
+                if error.category is not Category.UNAVAILABLE or self.on_file:
                     raise
                 why = error.problem.message
             if self._clock.monotonic() + BOOT_PAUSE >= until:
@@ -315,6 +314,11 @@ class ManagementNode:
     @property
     def database_url(self) -> str:
         return self._properties.get(core.DATABASE_URL) or f"sqlite:///{self.data_dir / 'mgmtnode.db'}"
+
+    @property
+    def on_file(self) -> bool:
+        """Whether the database is a file of this node, which no other one can use."""
+        return self.db.dialect == "sqlite"
 
     @property
     def bus_url(self) -> str:

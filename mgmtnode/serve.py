@@ -37,20 +37,30 @@ async def serve(properties: Properties, ready: Ready) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _told, told, number)
+    return await live(node, told, ready, grace=properties.get(core.READY_GRACE_SECONDS), abort=os._exit)
+
+
+async def live(
+    node: ManagementNode, told: asyncio.Event, ready: Ready, *, grace: float, abort: Callable[[int], None]
+) -> int:
+    """The life of a node from its start to its end; returns the exit code. ``abort(code)`` ends the process at once:
+    one that was evicted and does not stop must not stay."""
     if not await _started(node, told):
         log.info("told to stop before it served")
         return 0
     try:
         await ready(node)
-        await _told_or_evicted(node, told)
+        await _told_or_evicted(node, told, abort)
         if not node.evicted:
-            await _withdraw(node, properties)
+            await _withdraw(node, grace)
     finally:
         await node.stop()
     return EVICTED if node.evicted else 0
 
 
-async def _told_or_evicted(node: ManagementNode, told: asyncio.Event) -> None:
+async def _told_or_evicted(
+    node: ManagementNode, told: asyncio.Event, abort: Callable[[int], None]
+) -> None:
     """An operator may ask in the database for a node to be drained: it then gives up its slots, and stays."""
     ends = {asyncio.ensure_future(told.wait()), asyncio.ensure_future(node.lease.lost.wait())}
     draining = asyncio.ensure_future(node.membership.draining.wait())
@@ -61,7 +71,7 @@ async def _told_or_evicted(node: ManagementNode, told: asyncio.Event) -> None:
     for end in (*ends, draining):
         end.cancel()
     if node.evicted:
-        asyncio.get_running_loop().call_later(STOP_EVICTED_SECONDS, os._exit, EVICTED)
+        asyncio.get_running_loop().call_later(STOP_EVICTED_SECONDS, abort, EVICTED)
 
 
 async def _started(node: ManagementNode, told: asyncio.Event) -> bool:
@@ -78,10 +88,9 @@ async def _started(node: ManagementNode, told: asyncio.Event) -> bool:
     return True
 
 
-async def _withdraw(node: ManagementNode, properties: Properties) -> None:
+async def _withdraw(node: ManagementNode, grace: float) -> None:
     """Tells load balancers first, and gives them time to look, before anything is refused."""
-    grace, drain = properties.get(core.READY_GRACE_SECONDS), properties.get(core.DRAIN_SECONDS)
-    log.info("stopping: not ready any more; draining for up to %.0f s", grace + drain)
+    log.info("stopping: not ready any more; draining for up to %.0f s", grace + node.drain_seconds)
     node.api.drain()
     await asyncio.gather(node.withdraw(), asyncio.sleep(grace))
 

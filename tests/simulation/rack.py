@@ -21,12 +21,25 @@ from mgmtnode.testing.simulation.world import World
 from services.simulator.agent import SimulatedAgent
 from services.simulator.faults import HostFaults
 from services.simulator.host import SimulatedHost
-from services.simulator.hosts import SCHEME, SimulatedHosts, endpoint
+from services.simulator.hosts import SimulatedHosts
+from services.simulator.pace import Pace, PacedCommand
 
 HOSTS = 4
 LAUNCH = 0.4  # seconds a command takes on average
 MOVE = 1.5
 FOREVER = 1_000_000.0
+
+
+class Leisure(Pace):
+    """Most commands take less than a second, some of them much longer."""
+
+    chance: Random
+
+    def seconds(self, command: PacedCommand) -> float:
+        mean = MOVE if command.action in (VmAction.MIGRATE, VmAction.MIGRATE_BACK) else LAUNCH
+        if self.chance.random() < 0.05:
+            mean *= 10
+        return self.chance.uniform(mean / 3, mean * 5 / 3)
 
 
 class Deed(list[Any]):
@@ -71,15 +84,14 @@ class Watched(CommandRegister):
 class Rack(SimulatedHosts):
     """``deeds``: all that agents carried out, in order."""
 
-    scheme = SCHEME
+    scheme = "http"  # as if they were in a process of their own
 
     def __init__(self, world: World) -> None:
         rng = SeededRng("rack")
         self._world = world
-        self._chance = Random(f"{world.seed} rack")
-        super().__init__(
-            ":memory:", rng, UuidSource(VirtualClock(world.loop), rng), delay=self._takes, inline=True
-        )
+        pace = Leisure(rng)
+        pace.chance = Random(f"{world.seed} rack")
+        super().__init__(":memory:", rng, UuidSource(VirtualClock(world.loop), rng), pace=pace, inline=True)
         self.names: Sequence[str] = [f"host-{number}" for number in range(1, HOSTS + 1)]
         self.deeds: list[Deed] = []
         self._at_work: dict[tuple[str, str], Deed] = {}
@@ -89,13 +101,14 @@ class Rack(SimulatedHosts):
     def power_on(self) -> None:
         """Always in this order, so that the identities are the ones that the database knows."""
         for name in self.names:
-            self.find(endpoint(name))
+            self.find(name)
 
     def name_of(self, address: str) -> str:
-        return address.removeprefix(f"{SCHEME}://")
+        """From http://rack/agents/NAME."""
+        return address.rpartition("/")[2]
 
     def agent(self, name: str) -> SimulatedAgent:
-        return self.find(endpoint(name))
+        return self.find(name)
 
     # what goes wrong
 
@@ -171,16 +184,10 @@ class Rack(SimulatedHosts):
             self._world.fail(f"I17 {list(deed)} began below the sealed fence {self._seals[key]}")
         self._last[key] = deed
 
-    def _takes(self, action: str) -> float:
-        mean = MOVE if action in (VmAction.MIGRATE, VmAction.MIGRATE_BACK) else LAUNCH
-        if self._chance.random() < 0.05:
-            mean *= 10
-        return self._chance.uniform(mean / 3, mean * 5 / 3)
-
     def _power_on(self, name: str) -> SimulatedAgent:
         faults = HostFaults(name, self._rng)
         host = SimulatedHost(
-            name, self._repository, faults, delay=self._delay, peer=lambda to: self.find(to).host
+            name, self._repository, faults, pace=self._pace, peer=lambda to: self.find(to).host
         )
         register = Watched(self, name, RegisterRepository(self._file, name), host, self._uuids.draw())
         agent = self._agents[name] = SimulatedAgent(register, host, self._uuids)

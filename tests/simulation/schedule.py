@@ -69,8 +69,25 @@ WEIGHTS = {
 }
 
 
-def draw(seed: int, nodes: int = 1) -> Schedule:
+CHANCES = {
+    FaultKind.KILL: 18,
+    FaultKind.PAUSE: 14,
+    FaultKind.RESTART: 6,
+    FaultKind.DRAIN: 3,
+    FaultKind.JOIN: 5,
+    FaultKind.SUPERSEDE: 8,
+    FaultKind.LINE: 25,
+    FaultKind.DATABASE: 4,
+    FaultKind.BROKER: 3,
+    FaultKind.CLOCK: 3,
+    FaultKind.HOST: 18,
+}
+
+
+def draw(seed: int, nodes: int = 0) -> Schedule:
+    """``nodes``: how many there are at the start; 0 leaves it to the seed."""
     rng = Random(f"{seed} schedule")
+    nodes = nodes or rng.choice((1, 2, 3, 3, 3, 4))
     asks = [ask for vm in range(rng.randint(*VMS)) for ask in _life_of(rng, vm)]
     if rng.random() < 0.2:
         asks += _maintenance(rng)
@@ -120,22 +137,22 @@ def _fault(rng: Random, nodes: int) -> Fault:
     at = round(rng.uniform(1.0, BUSY), 3)
     node = f"n{rng.randint(1, nodes)}"
     host = f"host-{rng.randint(1, HOSTS)}"
-    match rng.choices(range(9), (20, 12, 5, 10, 25, 4, 3, 3, 18))[0]:
-        case 0:
+    match rng.choices(list(CHANCES), list(CHANCES.values()))[0]:
+        case FaultKind.KILL:
             return Fault(at=at, kind=FaultKind.KILL, target=node, seconds=rng.choice((0.2, 2.0, 10.0)))
-        case 1:
-            return Fault(at=at, kind=FaultKind.PAUSE, target=node, seconds=round(rng.uniform(0.5, 25), 3))
-        case 2:
-            return Fault(at=at, kind=FaultKind.RESTART, target=node, seconds=rng.choice((0.2, 3.0)))
-        case 3:
-            return Fault(at=at, kind=FaultKind.SUPERSEDE, target=node, seconds=round(rng.uniform(0.5, 25), 3))
-        case 4:
+        case FaultKind.PAUSE | FaultKind.SUPERSEDE as kind:
+            return Fault(at=at, kind=kind, target=node, seconds=round(rng.uniform(0.5, 25), 3))
+        case FaultKind.RESTART:
+            return Fault(at=at, kind=FaultKind.RESTART, target=node, seconds=rng.choice((0.2, 3.0, 15.0)))
+        case FaultKind.DRAIN:
+            return Fault(at=at, kind=FaultKind.DRAIN, target=node, seconds=round(rng.uniform(2, 15), 3))
+        case FaultKind.JOIN:
+            return Fault(at=at, kind=FaultKind.JOIN, target=f"n{nodes + rng.randint(1, 2)}")
+        case FaultKind.LINE:
             return _weather(rng, at, node, host)
-        case 5:
-            return Fault(at=at, kind=FaultKind.DATABASE, seconds=round(rng.uniform(0.5, 12), 3))
-        case 6:
-            return Fault(at=at, kind=FaultKind.BROKER, seconds=round(rng.uniform(0.5, 15), 3))
-        case 7:
+        case FaultKind.DATABASE | FaultKind.BROKER as kind:
+            return Fault(at=at, kind=kind, seconds=round(rng.uniform(0.5, 15), 3))
+        case FaultKind.CLOCK:
             return Fault(at=at, kind=FaultKind.CLOCK, target=node, amount=round(rng.uniform(-20, 20), 3))
         case _:
             what = rng.choice(("crash", "crash before", "crash after", "crash after", "disk", "fail", "vm"))

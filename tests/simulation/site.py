@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from mgmtnode.bus.message import ApiJob
+from mgmtnode.config import core_properties as core
 from mgmtnode.contracts.cluster import CreateCluster
 from mgmtnode.contracts.config import UpdateGlobalConfig
 from mgmtnode.contracts.host import AddHost
@@ -20,6 +22,7 @@ from mgmtnode.loader import discover
 from mgmtnode.service import ServiceManifest
 from mgmtnode.testing.simulation.database import DatabaseServer
 from mgmtnode.testing.simulation.world import World
+from services.simulator.properties import AGENTS_URL
 from tests.simulation.rack import Rack
 
 GIB = 1 << 30
@@ -38,6 +41,9 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+ENVIRONMENT = {AGENTS_URL.env: "http://rack", core.DRAIN_SECONDS.env: "8"}
+
+
 @dataclass(frozen=True)
 class Site:
     """``database``: its content. ``hosts``: uuid by name."""
@@ -51,7 +57,7 @@ class Site:
 
     def world(self, seed: int) -> World:
         self.server.restore(self.database)
-        return World(seed, self.server, self.manifests, Rack)
+        return World(seed, self.server, self.manifests, Rack, ENVIRONMENT)
 
 
 @cache
@@ -60,7 +66,7 @@ def site() -> Site:
     manifests, server = discover(), DatabaseServer()
     upgrade(server, manifests)  # type: ignore[arg-type]  # it uses the engine only
     server.install_audit()
-    world = World(0, server, manifests, Rack)
+    world = World(0, server, manifests, Rack, ENVIRONMENT)
     made = world.loop.run_until_complete(_make(world))
     assert not world.wrong, world.wrong
     world.end()
@@ -71,9 +77,8 @@ def site() -> Site:
 async def _make(world: World) -> dict[str, str]:
     assert isinstance(world.hosts, Rack)
     world.hosts.power_on()
-    life = world.start("builder")
-    assert life.task is not None
-    await life.task
+    world.start("builder")
+    life = await world.until_up("builder")
     made: dict[str, str] = {}
 
     async def make(name: str, message: ApiJob[Any]) -> None:
@@ -91,7 +96,10 @@ async def _make(world: World) -> dict[str, str]:
         )
     await make("network", CreateL3Network(name="net", zone_uuid=made["zone"]))
     await make("range", CreateIpRange(name="range", l3_network_uuid=made["network"], cidr=NETWORK))
-    await life.node.stop()
+    world.machines["builder"].wanted = False
+    world.stop(life)
+    while not life.over:
+        await asyncio.sleep(1)
     return made
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from mgmtnode.db.engine import memory_engine
@@ -120,6 +120,10 @@ class SimulatedDatabase:
     @property
     def dialect(self) -> str:
         return self._server.dialect
+
+    @property
+    def engine(self) -> Engine:
+        return self._server.engine
 
     async def write(self, work: Callable[[Tx], T]) -> T:
         return await self._transact(work)

@@ -11,7 +11,9 @@ class FaultKind(StrEnum):
     KILL = "kill"  # SIGKILL of a node; started again after ``seconds``
     PAUSE = "pause"  # SIGSTOP of a node, for ``seconds``
     RESTART = "restart"  # a node is told to stop, and started again after ``seconds``
+    DRAIN = "drain"  # an operator asks for a node to give its slots away; restarted after ``seconds``
     SUPERSEDE = "supersede"  # a node is started again under its name while it stands still for ``seconds``
+    JOIN = "join"  # a node is started that was not there
     LINE = "line"  # weather on the lines ``target``, for ``seconds``
     DATABASE = "database"  # away for everybody, for ``seconds``
     BROKER = "broker"  # away for everybody, for ``seconds``; what was on its way is lost

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol, TypeVar
 
 from mgmtnode.agents.local import LocalAgents
 from mgmtnode.agents.port import AgentEndpoint
+from mgmtnode.cluster import repository
+from mgmtnode.cluster.records import NodeState
 from mgmtnode.config import core_properties as core
 from mgmtnode.config.file import Properties
-from mgmtnode.errors import UNAVAILABLE
+from mgmtnode.db.session import Tx
+from mgmtnode.errors import UNAVAILABLE, ApiError
+from mgmtnode.jobs.repository import Fenced
+from mgmtnode.node import ManagementNode
+from mgmtnode.serve import live
 from mgmtnode.service import ServiceManifest
 from mgmtnode.testing.simulation.agents import DistantAgent
 from mgmtnode.testing.simulation.database import DatabaseServer, SimulatedDatabase
@@ -38,7 +44,7 @@ class Hosts(Protocol):
     scheme: str
     names: Sequence[str]
 
-    def find(self, address: str) -> AgentEndpoint: ...
+    def find(self, name: str) -> AgentEndpoint: ...
 
     def name_of(self, address: str) -> str: ...
 
@@ -54,19 +60,21 @@ class Life:
     name: str
     id: str
     node: SimulatedNode
+    told: asyncio.Event = field(default_factory=asyncio.Event)
     up: bool = False
     over: bool = False
-    task: asyncio.Task[None] | None = None
 
 
 @dataclass
 class Machine:
-    """Where a node runs: its lives follow each other, unless a test wants two of them at once."""
+    """Where a node runs: its lives follow each other, unless one is superseded while it stands still. ``wanted``:
+    what supervises it starts it again, ``delay`` seconds after it ended."""
 
     name: str
     clock: VirtualClock
     lives: list[Life] = field(default_factory=list)
     wanted: bool = True
+    delay: float = STANDS_UP_AGAIN
 
     @property
     def life(self) -> Life | None:
@@ -74,7 +82,8 @@ class Machine:
 
 
 class World:
-    """Built inside nothing, run by ``loop.run_until_complete``. ``wrong`` collects what must not happen."""
+    """Made outside of the loop, run by ``loop.run_until_complete``. ``wrong`` collects what must not happen.
+    ``environment``: how every node is configured, besides its name."""
 
     def __init__(
         self,
@@ -82,6 +91,7 @@ class World:
         server: DatabaseServer,
         manifests: Sequence[ServiceManifest],
         hosts: Callable[[World], Hosts],
+        environment: Mapping[str, str],
     ) -> None:
         self.seed = seed
         self.loop = VirtualLoop(Random(f"{seed} loop"))
@@ -93,7 +103,7 @@ class World:
         self.server = server
         self.network = Network(self.loop, self.lines, self.trace)
         self.machines: dict[str, Machine] = {}
-        self._manifests = manifests
+        self._manifests, self._environment = manifests, environment
         self.hosts = hosts(self)
 
     # what goes on
@@ -105,27 +115,31 @@ class World:
         life = Life(name, f"{name}#{len(machine.lives) + 1}", self._build(machine))
         machine.lives.append(life)
         self.trace(life.id, "starts")
-        life.task = self.loop.spawn(life.node.start(), life.id)
-        life.task.add_done_callback(lambda task: self._started(life, task), context=self.loop.context_of(WORLD))
+        living = self.loop.spawn(self._live(life), life.id)
+        living.add_done_callback(lambda task: self._ended(life, task), context=self.loop.context_of(WORLD))
         return life
 
     def kill(self, life: Life, why: str = "is killed") -> None:
+        """SIGKILL."""
         self.trace(life.id, why)
         life.over, life.up = True, False
         self.loop.kill(life.id)
-        address = getattr(getattr(life.node, "bus", None), "transport", None)
-        if address is not None:
+        bus = getattr(life.node, "bus", None)
+        if bus is not None:
             stays = self.rng.uniform(0, QUEUE_STAYS)
-            self.loop.call_later(stays, self.network.leave, address.address)
+            self.loop.call_later(stays, self.network.leave, bus.transport.address)
 
     def stop(self, life: Life) -> None:
         """SIGTERM."""
         self.trace(life.id, "is told to stop")
-        life.up = False
-        stopping = self.loop.spawn(life.node.stop(), life.id)
-        stopping.add_done_callback(
-            lambda task: self._stopped(life, task), context=self.loop.context_of(WORLD)
-        )
+        self.loop.call_soon(life.told.set, context=self.loop.context_of(life.id))
+
+    async def until_up(self, name: str) -> Life:
+        while True:
+            life = self.machines[name].life
+            if life is not None and life.up:
+                return life
+            await asyncio.sleep(0.1)
 
     def up(self) -> list[Life]:
         """The lives that serve."""
@@ -170,6 +184,8 @@ class World:
                 self.hosts.strike(fault)
             case FaultKind.CLOCK:
                 self.machines[fault.target].clock.offset += fault.amount
+            case FaultKind.JOIN:
+                self._stand_up(fault.target) if fault.target in self.machines else self.start(fault.target)
             case _:
                 self._strike_node(fault)
 
@@ -202,8 +218,8 @@ class World:
 
     def _build(self, machine: Machine) -> SimulatedNode:
         name, number = machine.name, len(machine.lives) + 1
-        properties = Properties(environ={})
-        properties.override(core.NODE_NAME, name, "the simulation")
+        own = {core.NODE_NAME.env: name, core.BUS_URL.env: "simulated://"}
+        properties = Properties(environ={**self._environment, **own})
         agents = LocalAgents()
         agents.serve(self.hosts.scheme, lambda address: self._distant(name, address))
         return SimulatedNode(
@@ -224,22 +240,30 @@ class World:
 
     def _distant(self, name: str, address: str) -> AgentEndpoint:
         host = self.hosts.name_of(address)
-        return DistantAgent(self.loop, self.lines.line(name, host), host, lambda: self.hosts.find(address))
+        return DistantAgent(self.loop, self.lines.line(name, host), host, lambda: self.hosts.find(host))
 
-    def _started(self, life: Life, task: asyncio.Task[None]) -> None:
+    async def _live(self, life: Life) -> int:
+        async def ready(node: ManagementNode) -> None:
+            life.up = True
+            self.trace(life.id, "serves")
+
+        return await live(
+            life.node, life.told, ready, grace=0.0, abort=lambda code: self.kill(life, f"aborts with {code}")
+        )
+
+    def _ended(self, life: Life, task: asyncio.Task[int]) -> None:
         if life.over:
             return
-        if task.cancelled() or (error := task.exception()) is not None:
-            self.kill(life, f"did not start: {None if task.cancelled() else error}")
-            self.loop.call_later(STANDS_UP_AGAIN, self._stand_up, life.name)
-            return
-        life.up = True
-        self.trace(life.id, "serves")
-
-    def _stopped(self, life: Life, task: asyncio.Task[None]) -> None:
-        if not task.cancelled():
-            task.result()
-        self.kill(life, "has stopped")
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            self.kill(life, f"has ended with {task.result()}")
+        else:
+            self.kill(life, f"did not start: {error}")
+            if not isinstance(error, ApiError | Fenced):
+                self.fail(f"{life.id} did not start: {error!r}")
+        machine = self.machines[life.name]
+        self.loop.call_later(machine.delay, self._stand_up, life.name)
+        machine.delay = STANDS_UP_AGAIN
 
     def _stand_up(self, name: str) -> None:
         machine = self.machines[name]
@@ -256,13 +280,34 @@ class World:
                 self.loop.call_later(fault.seconds, self._stand_up, life.name)
             case FaultKind.PAUSE:
                 self._pause(life, fault.seconds)
-            case FaultKind.RESTART if life.up:
+            case FaultKind.RESTART:
+                self.machines[life.name].delay = fault.seconds
                 self.stop(life)
-                self.loop.call_later(fault.seconds, self._stand_up, life.name)
+            case FaultKind.DRAIN:
+                self._drain(life)
+                self.loop.call_later(fault.seconds, self._strike_again, fault)
             case FaultKind.SUPERSEDE:
                 self._pause(life, fault.seconds)
                 self.start(life.name)
                 self.loop.call_later(fault.seconds + 20.0, self._end_late, life)
+
+    def _drain(self, life: Life) -> None:
+        """As an operator does it, in the database."""
+
+        def drain(tx: Tx) -> None:
+            repository.lock(tx)
+            row = repository.present(tx).get(life.name)
+            if row is not None and repository.set_state(
+                tx, row.name, row.incarnation, (NodeState.UP,), NodeState.DRAINING
+            ):
+                repository.distribute(tx)
+
+        self.server.transact(drain, VirtualClock(self.loop), None)
+
+    def _strike_again(self, drained: Fault) -> None:
+        life = self.machines[drained.target].life
+        if life is not None:
+            self.stop(life)
 
     def _pause(self, life: Life, seconds: float) -> None:
         self.loop.pause(life.id)
