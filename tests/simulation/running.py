@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from mgmtnode.errors import ApiError
 from mgmtnode.testing.simulation.loop import Deadlock, Livelock
+from mgmtnode.testing.simulation.scale import small_world
 from mgmtnode.testing.simulation.world import World
 from tests.simulation.clients import Clients
 from tests.simulation.invariants import OPEN, Books, Watch, at_the_end
@@ -49,6 +50,11 @@ class Alarm(logging.Handler):
 
 
 def run(schedule: Schedule) -> Outcome:
+    with small_world():
+        return _run(schedule)
+
+
+def _run(schedule: Schedule) -> Outcome:
     ground = site()
     world = ground.world(schedule.seed)
     watch = world.server.audit = Watch(world)

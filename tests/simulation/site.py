@@ -62,7 +62,7 @@ class Site:
 
 @cache
 def site() -> Site:
-    """Costs a second."""
+    """Costs a second. In a small world, as all that is done on it."""
     manifests, server = discover(), DatabaseServer()
     upgrade(server, manifests)  # type: ignore[arg-type]  # it uses the engine only
     server.install_audit()

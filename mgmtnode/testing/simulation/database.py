@@ -88,8 +88,13 @@ class DatabaseServer:
     def transact(self, work: Callable[[Tx], T], clock: Clock, hooks: TxHooks | None) -> tuple[T, Tx]:
         self._facts.clear()
         tx = Tx(self._connection, clock.now(), hooks)
-        with self._connection.begin():
+        self._raw.execute("BEGIN")
+        try:
             result = work(tx)
+        except BaseException:
+            self._raw.execute("ROLLBACK")
+            raise
+        self._raw.execute("COMMIT")
         for fact in self._facts:
             self.audit(fact)
         return result, tx
