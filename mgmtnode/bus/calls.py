@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from mgmtnode.ports import Clock
 
 MAX_PENDING = 50_000
 FIRST_RETRY, LAST_RETRY = 0.05, 1.0
+ASK_AGAIN = 5.0  # seconds without a reply: it may have got lost on its way, and nobody but the caller can find out
 
 NOT_HERE = ErrorCode(
     "bus.not-here", Category.UNAVAILABLE, "the slot moves between nodes; the caller asks again"
@@ -61,8 +63,8 @@ class PendingState:
 
 class Calls:
     """Sends each call to where it belongs, again (with the same id, which the receiver knows) when the
-    destination left, the slot moved or the connection was lost, until a reply comes or the deadline
-    passes."""
+    destination left, the slot moved, the connection was lost or no reply came for a while, until one comes or
+    the deadline passes."""
 
     def __init__(
         self, clock: Clock, router: Router, outgoing: Outgoing, *, origin: str, address: str, invoke: Invoke
@@ -103,12 +105,17 @@ class Calls:
             return
         address = self._router.address(pending.target)
         if address is not None:
-            pending.destination = address
-            self._outgoing.send(address, encode(self._envelope(pending)))
+            self._send(pending, address)
         elif pending.target.node is not None:
             raise UNAVAILABLE.error(f"there is no management node {pending.target.node!r}")
         else:
             self._park(pending)
+
+    def _send(self, pending: Pending, address: str) -> None:
+        pending.destination = address
+        self._stop_retry(pending)
+        pending.retry = pending.future.get_loop().call_later(ASK_AGAIN, self._ask_again, pending)
+        self._outgoing.send(address, encode(self._envelope(pending)))
 
     def _envelope(self, pending: Pending) -> Envelope:
         left = pending.deadline - self._clock.monotonic()
@@ -158,6 +165,15 @@ class Calls:
                 self._park(pending)
             else:
                 pending.fail(exc)
+
+    def _ask_again(self, pending: Pending) -> None:
+        """Whoever runs it ignores that; whoever has answered answers again. So it goes to where it went before, even if
+        the slot has moved meanwhile."""
+        if pending.future.done() or pending.destination not in self._router.addresses():
+            self._again(pending)
+            return
+        with contextlib.suppress(ApiError):  # too much waits to be sent: the next time, then
+            self._send(pending, pending.destination)
 
     def resolve(self, reply: Envelope) -> None:
         """A reply came. The first one counts."""

@@ -249,6 +249,49 @@ def test_a_call_to_a_node_that_dies_while_it_works_is_asked_again_elsewhere() ->
     run(story)
 
 
+def test_a_reply_that_got_lost_is_asked_for_again_and_nothing_runs_twice() -> None:
+    async def story() -> None:
+        lost, runs = ["b>a"], []
+
+        def schedule(source: str, destination: str, deliver: Callable[[], None]) -> None:
+            way = f"{source.split('.')[-2]}>{destination.split('.')[-2]}"
+            if way in lost:
+                lost.remove(way)
+            else:
+                asyncio.get_running_loop().call_soon(deliver)
+
+        async def answer(node: str, msg: Ask) -> Answer:
+            runs.append(node)
+            return Answer(text=node)
+
+        nodes = Nodes("ab", Hub(schedule))
+        nodes.handle(Ask, answer)
+        async with nodes:
+            assert (await nodes["a"].call(Ask(vm_uuid=vm("b")))).text == "b"
+            assert runs == ["b"] and not lost and now() < 10
+
+    run(story)
+
+
+def test_a_long_call_whose_slot_has_moved_is_not_run_by_the_new_owner_too() -> None:
+    async def story() -> None:
+        nodes, runs = Nodes("abc"), []
+
+        async def answer(node: str, msg: Ask) -> Answer:
+            runs.append(node)
+            await asyncio.sleep(30)
+            return Answer(text=node)
+
+        nodes.handle(Ask, answer)
+        async with nodes:
+            task = asyncio.create_task(nodes["a"].call(Ask(vm_uuid=vm("b", 0, "abc"))))
+            await asyncio.sleep(1)
+            nodes.deal("acc", nodes="abc")
+            assert (await task).text == "b" and runs == ["b"]
+
+    run(story)
+
+
 def test_a_slot_that_merely_moved_is_answered_by_who_has_the_call() -> None:
     async def story() -> None:
         nodes, runs = Nodes("abc"), []
