@@ -18,7 +18,7 @@ from tests.simulation.schedule import Schedule
 from tests.simulation.site import Site, site
 
 LONGEST = 400.0  # seconds that all may take to be quiet, once everything works again
-STEADY = 12.0  # then so long nothing may change any more: hosts have reported what they run
+STEADY = 14.0  # then so long nothing may change any more: hosts have reported what they run
 LOOK = 1.0
 
 
