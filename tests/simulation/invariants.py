@@ -88,6 +88,12 @@ class Books:
         self.held = rows("SELECT resource_uuid, pool_uuid, kind, unit, amount, state FROM allocation")
         self.pools = rows("SELECT resource_uuid, kind, used, total FROM pool")
         self.debts = rows("SELECT host_uuid, resource_uuid, reason FROM cleanup_debt")
+        self.resized_in_vain = {
+            row[0]
+            for row in rows(
+                "SELECT resource_uuid FROM job WHERE api = 'vm.resize' AND state IN ('Failed', 'Cancelled')"
+            )
+        }
         self.there = [
             (uuid, vm.uuid, str(vm.power), vm.cpu, vm.memory)
             for uuid, name in self.hosts.items()
@@ -146,18 +152,25 @@ class Books:
 
     def _hosts(self) -> Iterator[str]:
         """I10: each VM that lives is on its host, and only there; what does not live is nowhere."""
-        there: dict[str, list[tuple[str, str, int, int]]] = defaultdict(list)
+        there: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
         for host, uuid, power, cpu, memory in self.there:
             there[uuid].append((host, power, cpu, memory))
-        for uuid, (state, host, cpu, memory) in self.vms.items():
+        for uuid, (state, host, *size) in self.vms.items():
             found = there.pop(uuid, [])
-            wanted = [(host, state, cpu, memory)] if state in (*ALIVE, "Crashed") else []
-            if state == "Crashed":  # its size may not be what it was to become: it is down anyway
-                found, wanted = ([entry[:2] for entry in each] for each in (found, wanted))  # type: ignore[misc]
-            if found != wanted:
+            wanted = [(host, state)] if state in (*ALIVE, "Crashed") else []
+            if [entry[:2] for entry in found] != wanted:
                 yield f"I10 VM {uuid} is recorded as {wanted or state}, hosts say {found}"
+            elif found and state in ALIVE and not self._fits(uuid, size, found[0][2:]):
+                yield f"I10 VM {uuid} is recorded with {size}, its host gave it {found[0][2:]}"
         for uuid, found in there.items():
             yield f"I10 VM {uuid} is nobody's and runs: {found}"
+
+
+    def _fits(self, uuid: str, recorded: list[int], real: tuple[int, int]) -> bool:
+        """A resize that failed may leave the record, and what is held, above what the VM has: never below."""
+        if uuid in self.resized_in_vain:
+            return all(mine >= its for mine, its in zip(recorded, real, strict=True))
+        return tuple(recorded) == real
 
 
 def at_the_end(world: World, clients: Clients) -> Iterator[str]:
