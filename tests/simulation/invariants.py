@@ -35,20 +35,21 @@ class Watch:
         self._ended: set[str] = set()
         self.accepted = 0
 
-    def __call__(self, fact: tuple[Any, ...]) -> None:
-        getattr(self, f"_{fact[0]}")(*fact[1:])
+    def __call__(self, writer: str, fact: tuple[Any, ...]) -> None:
+        getattr(self, f"_{fact[0]}")(writer, *fact[1:])
 
-    def _accepted(self, uuid: str, resource: str, api: str, seq: int, account: str) -> None:
+    def _accepted(self, writer: str, uuid: str, resource: str, api: str, seq: int, account: str) -> None:
         self.accepted += 1
         self._world.trace("database", f"job {_short(uuid)} {api} of {_short(resource)} is accepted as {seq}")
 
-    def _moved(
-        self, uuid: str, resource: str, api: str, seq: int, old: str, new: str, fence: int
-    ) -> None:
-        self._world.trace("database", f"job {_short(uuid)} {api} is {new}, fence {fence}")
+    def _moved(self, writer: str, uuid: str, resource: str, api: str, seq: int, *change: Any) -> None:
+        old, new, fence, owner = change
+        self._world.trace(writer, f"job {_short(uuid)} {api} is {new}, fence {fence}")
         if uuid in self._ended:
             self._world.fail(f"I4 job {uuid} had ended and is {new} now")
         if old == "Pending" and new == "Running":
+            if writer != owner:
+                self._world.fail(f"I2 job {uuid} was claimed by {writer}, its slot is {owner}'s")
             self._begin(uuid, resource, seq)
         if new in TERMINAL:
             self._ended.add(uuid)
@@ -65,12 +66,12 @@ class Watch:
         self._runs[resource] = uuid
         self._last[resource] = (seq, uuid)
 
-    def _wrote(self, uuid: str, fence: int, epoch: int) -> None:
-        if fence < epoch:
-            self._world.fail(f"I2 job {uuid} was written under fence {fence}, its slot is at {epoch}")
+    def _wrote(self, writer: str, uuid: str, fence: int, epoch: int, owner: str) -> None:
+        if writer != owner or fence < epoch:
+            self._world.fail(f"I2 job {uuid}: {writer} writes under fence {fence}, its slot is {owner}'s at {epoch}")
 
-    def _slot(self, slot: int, owner: str, epoch: int, new: str, new_epoch: int) -> None:
-        self._world.fail(f"I1 slot {slot} went from {owner} {epoch} to {new} {new_epoch}")
+    def _slot(self, writer: str, slot: int, *change: Any) -> None:
+        self._world.fail(f"I1 {writer} changed slot {slot} from (owner, epoch) {change[:2]} to {change[2:]}")
 
 
 class Books:

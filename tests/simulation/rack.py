@@ -23,9 +23,10 @@ from services.simulator.faults import HostFaults
 from services.simulator.host import SimulatedHost
 from services.simulator.hosts import SimulatedHosts
 from services.simulator.pace import Pace, PacedCommand
+from services.simulator.vm import ALIVE
 
 HOSTS = 4
-LAUNCH = 0.4  # seconds a command takes on average
+LAUNCH = 0.7  # seconds a command takes on average
 MOVE = 1.5
 FOREVER = 1_000_000.0
 
@@ -37,8 +38,8 @@ class Leisure(Pace):
 
     def seconds(self, command: PacedCommand) -> float:
         mean = MOVE if command.action in (VmAction.MIGRATE, VmAction.MIGRATE_BACK) else LAUNCH
-        if self.chance.random() < 0.05:
-            mean *= 10
+        if self.chance.random() < 0.12:
+            mean *= 8
         return self.chance.uniform(mean / 3, mean * 5 / 3)
 
 
@@ -73,6 +74,7 @@ class Watched(CommandRegister):
             self._rack.ended(deed, "cut off")
             raise
         self._rack.ended(deed, "failed" if settled.problem else "done")
+        self._rack.check_addresses()
         return settled
 
     async def _die(self) -> None:
@@ -174,6 +176,17 @@ class Rack(SimulatedHosts):
     def sealed(self, host: str, identity: str, resource: str, fence: int) -> None:
         key = (host, identity, resource)
         self._seals[key] = max(fence, self._seals.get(key, 0))
+
+    def check_addresses(self) -> None:
+        """No two VMs have one address, whatever the books say."""
+        seen: dict[str, str] = {}
+        for name in self.names:
+            host = self.agent(name).host
+            for there in host.inventory():
+                vm = host.find(there.uuid)
+                for nic in vm.spec.nics if vm is not None and vm.power in ALIVE else ():
+                    if nic.ip and seen.setdefault(nic.ip, there.uuid) != there.uuid:
+                        self._world.fail(f"I9 {there.uuid} and {seen[nic.ip]} both run with the address {nic.ip}")
 
     def _check_order(self, host: str, identity: str, deed: Deed) -> None:
         key = (host, identity, deed[2])

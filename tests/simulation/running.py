@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from mgmtnode.errors import ApiError
 from mgmtnode.testing.simulation.loop import Deadlock, Livelock
 from mgmtnode.testing.simulation.scale import small_world
-from mgmtnode.testing.simulation.world import World
+from mgmtnode.testing.simulation.world import WentWrong, World
 from tests.simulation.clients import Clients
 from tests.simulation.invariants import OPEN, Books, Watch, at_the_end
+from tests.simulation.mutants import mutated
 from tests.simulation.rack import Rack
 from tests.simulation.schedule import Schedule
 from tests.simulation.site import Site, site
@@ -49,14 +50,17 @@ class Alarm(logging.Handler):
             self._world.fail(f"logged: {record.getMessage()}: {error!r}")
 
 
-def run(schedule: Schedule) -> Outcome:
+def run(schedule: Schedule, mutant: str = "", *, hasty: bool = False) -> Outcome:
+    """``mutant``: the guard that is off. ``hasty``: the first thing that is wrong ends it."""
     with small_world():
-        return _run(schedule)
+        ground = site()
+        with mutated(mutant):
+            return _run(schedule, ground, hasty)
 
 
-def _run(schedule: Schedule) -> Outcome:
-    ground = site()
+def _run(schedule: Schedule, ground: Site, hasty: bool) -> Outcome:
     world = ground.world(schedule.seed)
+    world.hasty = hasty
     watch = world.server.audit = Watch(world)
     alarm = Alarm(world)
     logging.getLogger().addHandler(alarm)
@@ -65,6 +69,8 @@ def _run(schedule: Schedule) -> Outcome:
         world.loop.run_until_complete(_play(world, ground, schedule))
     except (Deadlock, Livelock) as exc:
         world.fail(f"I16 {exc!r}")
+    except WentWrong:
+        pass  # it is in the trace
     finally:
         world.end()
         logging.getLogger().removeHandler(alarm)

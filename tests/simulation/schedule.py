@@ -11,9 +11,11 @@ from mgmtnode.testing.simulation.faults import Fault, FaultKind
 from mgmtnode.testing.simulation.lines import Weather
 from tests.simulation.rack import HOSTS
 
-BUSY = 30.0  # seconds in which faults begin
+BUSY = 25.0  # seconds in which faults begin
 VMS = (3, 6)
-FAULTS = (2, 6)
+FAULTS = (2, 7)
+LATE = 0.6  # how many schedules have commands that come late, which is what fences are for
+AIMED = 0.7  # how many of the nodes' faults strike just after a request
 
 
 class Kind(StrEnum):
@@ -70,8 +72,8 @@ WEIGHTS = {
 
 
 CHANCES = {
-    FaultKind.KILL: 18,
-    FaultKind.PAUSE: 14,
+    FaultKind.KILL: 22,
+    FaultKind.PAUSE: 20,
     FaultKind.RESTART: 6,
     FaultKind.DRAIN: 3,
     FaultKind.JOIN: 5,
@@ -91,7 +93,12 @@ def draw(seed: int, nodes: int = 0) -> Schedule:
     asks = [ask for vm in range(rng.randint(*VMS)) for ask in _life_of(rng, vm)]
     if rng.random() < 0.2:
         asks += _maintenance(rng)
-    faults = [_fault(rng, nodes) for _ in range(rng.randint(*FAULTS))]
+    faults = [_fault(rng, nodes, asks) for _ in range(rng.randint(*FAULTS))]
+    if rng.random() < LATE:
+        late = round(rng.uniform(4, 20), 3)
+        faults.append(
+            Fault(at=0.0, kind=FaultKind.LINE, target="*>host-*", what=Weather.LATE, seconds=BUSY, amount=late)
+        )
     return Schedule(
         seed=seed,
         nodes=nodes,
@@ -133,8 +140,9 @@ def _maintenance(rng: Random) -> list[Ask]:
     ]
 
 
-def _fault(rng: Random, nodes: int) -> Fault:
-    at = round(rng.uniform(1.0, BUSY), 3)
+def _fault(rng: Random, nodes: int, asks: list[Ask]) -> Fault:
+    aim = rng.choice(asks).at + rng.uniform(0.0, 2.5) if rng.random() < AIMED else rng.uniform(1.0, BUSY)
+    at = round(min(aim, BUSY), 3)
     node = f"n{rng.randint(1, nodes)}"
     host = f"host-{rng.randint(1, HOSTS)}"
     match rng.choices(list(CHANCES), list(CHANCES.values()))[0]:
@@ -161,7 +169,7 @@ def _fault(rng: Random, nodes: int) -> Fault:
 
 
 def _weather(rng: Random, at: float, node: str, host: str) -> Fault:
-    weather = rng.choice(list(Weather))
+    weather = rng.choice([weather for weather in Weather if weather is not Weather.LATE])
     lines = rng.choice(
         (f"{node}>{host}", f"{node}>*", f"*>{host}", f"{node}>database", "*>*", "client>*", f"*>{node}")
     )

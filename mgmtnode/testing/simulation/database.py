@@ -25,22 +25,24 @@ from mgmtnode.testing.simulation.loop import VirtualLoop
 
 T = TypeVar("T")
 Work = Callable[[Tx], Any]
-Auditor = Callable[..., None]
+Audit = Callable[[str, tuple[Any, ...]], None]
 Ended = Callable[[str, bool], None]
 
 HANGS = 6.0  # seconds until a client of a database that went silent finds out
 REFUSED = 0.05
 AUDIT = "simulation_audit"  # the SQL function that triggers call: (kind, what it is about…)
+OWNER = "(SELECT owner || '#' || incarnation FROM ring_slot WHERE slot = NEW.slot)"
 
 TRIGGERS = (
     f"""CREATE TRIGGER simulation_accepted AFTER INSERT ON job BEGIN
         SELECT {AUDIT}('accepted', NEW.uuid, NEW.resource_uuid, NEW.api, NEW.seq, NEW.account_uuid); END""",
     f"""CREATE TRIGGER simulation_moved AFTER UPDATE OF state ON job WHEN NEW.state <> OLD.state BEGIN
-        SELECT {AUDIT}('moved', NEW.uuid, NEW.resource_uuid, NEW.api, NEW.seq, OLD.state, NEW.state, NEW.fence);
-        END""",
+        SELECT {AUDIT}('moved', NEW.uuid, NEW.resource_uuid, NEW.api, NEW.seq, OLD.state, NEW.state, NEW.fence,
+        {OWNER}); END""",
     f"""CREATE TRIGGER simulation_wrote AFTER UPDATE OF state, step_no, journal, steps ON job
         WHEN OLD.state <> 'Pending' BEGIN
-        SELECT {AUDIT}('wrote', NEW.uuid, NEW.fence, (SELECT epoch FROM ring_slot WHERE slot = NEW.slot)); END""",
+        SELECT {AUDIT}('wrote', NEW.uuid, NEW.fence, (SELECT epoch FROM ring_slot WHERE slot = NEW.slot), {OWNER});
+        END""",
     f"""CREATE TRIGGER simulation_slot AFTER UPDATE ON ring_slot
         WHEN NEW.epoch < OLD.epoch OR NEW.epoch = OLD.epoch
          AND (NEW.owner IS NOT OLD.owner OR NEW.incarnation IS NOT OLD.incarnation) BEGIN
@@ -50,12 +52,13 @@ TRIGGERS = (
 
 class DatabaseServer:
     """The database itself. One a process, because what SQLAlchemy compiled and SQLite prepared is worth keeping;
-    ``restore`` makes it another schedule's. ``audit`` hears each fact of a transaction once it is committed."""
+    ``restore`` makes it another schedule's. ``audit(writer, fact)`` hears each fact of a transaction once it is
+    committed; ``writer`` is the incarnation that wrote it."""
 
     def __init__(self) -> None:
         self.engine = memory_engine()
         self._facts: list[tuple[Any, ...]] = []
-        self.audit: Callable[[tuple[Any, ...]], None] = lambda fact: None
+        self.audit: Audit = lambda writer, fact: None
         self.dialect = self.engine.dialect.name
 
     @cached_property
@@ -85,7 +88,9 @@ class DatabaseServer:
         """What is committed, seen from outside: takes no time."""
         return list(self._raw.execute(query, args))
 
-    def transact(self, work: Callable[[Tx], T], clock: Clock, hooks: TxHooks | None) -> tuple[T, Tx]:
+    def transact(
+        self, work: Callable[[Tx], T], clock: Clock, hooks: TxHooks | None, writer: str = ""
+    ) -> tuple[T, Tx]:
         self._facts.clear()
         tx = Tx(self._connection, clock.now(), hooks)
         self._raw.execute("BEGIN")
@@ -96,7 +101,7 @@ class DatabaseServer:
             raise
         self._raw.execute("COMMIT")
         for fact in self._facts:
-            self.audit(fact)
+            self.audit(writer, fact)
         return result, tx
 
     def _note(self, *fact: Any) -> None:
@@ -113,7 +118,8 @@ class Request:
 
 
 class SimulatedDatabase:
-    """The Database port of one node. ``ended(name, answered)`` hears of each transaction that was committed."""
+    """The Database port of one node. ``ended(name, answered)`` hears of each transaction that was committed; ``writer``
+    is set once the node knows its incarnation, as ``name#incarnation``."""
 
     def __init__(
         self, server: DatabaseServer, loop: VirtualLoop, line: Line, clock: Clock, ended: Ended
@@ -121,6 +127,7 @@ class SimulatedDatabase:
         self.hooks: TxHooks | None = None
         self._server, self._loop, self._line, self._clock = server, loop, line, clock
         self._ended = ended
+        self.writer = ""
 
     @property
     def dialect(self) -> str:
@@ -153,7 +160,7 @@ class SimulatedDatabase:
         settle: Callable[[Any], None]
         committed: list[Callable[[], None]] = []
         try:
-            done, tx = self._server.transact(request.work, self._clock, self.hooks)
+            done, tx = self._server.transact(request.work, self._clock, self.hooks, self.writer)
             settle, committed = request.future.set_result, tx.committed
         except DBAPIError as exc:
             done, settle = convert(exc), request.future.set_exception

@@ -16,6 +16,7 @@ class Weather(StrEnum):
     DEAF = "deaf"  # requests get through, answers do not
     LOSSY = "lossy"  # some requests and some answers get lost
     SLOW = "slow"  # up to ``amount`` seconds more, each way
+    LATE = "late"  # one request in four comes up to ``amount`` seconds late
     TWICE = "twice"  # some requests arrive twice
 
 
@@ -53,6 +54,8 @@ class Line:
                     return None
                 case Weather.LOSSY if self._rng.random() < spell.amount:
                     return None
+                case Weather.LATE if not back and self._rng.random() < 0.25:
+                    seconds += self._rng.random() * spell.amount
                 case Weather.SLOW:
                     seconds += self._rng.random() ** 2 * spell.amount
         return seconds
@@ -74,7 +77,7 @@ class Lines:
         return line
 
     def begin(self, lines: str, spell: Spell) -> None:
-        """``lines``: like ``n1>host-2``, with ``*`` for everybody on either side."""
+        """``lines``: like ``n1>host-2``; ``*>host-*`` are those of all nodes to all hosts."""
         a, _, b = lines.partition(">")
         self._spells.append((a, b, spell))
         for (asks, asked), line in self._lines.items():
@@ -94,4 +97,4 @@ class Lines:
 
 
 def _fits(pattern: str, name: str) -> bool:
-    return pattern in ("*", name)
+    return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern

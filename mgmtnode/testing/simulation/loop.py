@@ -78,6 +78,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.over = False
         self._still = 0  # callbacks since time passed
         self.steps = 0
+        self._error: Exception | None = None
 
     # the nodes
 
@@ -139,6 +140,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
             events._set_running_loop(before)
         self._tasks.clear()
         self.close()
+
+    def abort(self, error: Exception) -> None:
+        """Nothing more runs, and ``run_until_complete`` raises this."""
+        self._error = error
 
     # what asyncio asks of a loop
 
@@ -218,6 +223,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 if self._still > MAX_STEPS_AT_ONCE:
                     raise Livelock(f"at {self._now:.3f} s: {handle!r}")
                 handle._run()
+                if self._error is not None:
+                    raise self._error
 
     def _enqueue(self, handle: asyncio.Handle) -> None:
         node = handle._context.get(current_node, WORLD)  # type: ignore[attr-defined]

@@ -55,6 +55,10 @@ class SimulatedNode(ManagementNode):
     async def _upgrade(self) -> None:
         """The database was made with its schema."""
 
+    async def _build(self) -> None:
+        self._database.writer = f"{self.name}#{self.membership.incarnation}"
+        await super()._build()
+
     async def _start_api(self) -> None:
         """See NoApi."""
 

@@ -38,6 +38,10 @@ QUEUE_STAYS = 60.0  # seconds that the queue of a dead node goes on to swallow m
 CLIENT_WAITS = 10.0
 
 
+class WentWrong(Exception):
+    """Something happened that must not."""
+
+
 class Hosts(Protocol):
     """The machines below: what the domain simulates. ``names`` in a fixed order."""
 
@@ -98,6 +102,7 @@ class World:
         self.loop.set_exception_handler(self._unhandled)
         self.trace = Trace(self.loop.time)
         self.wrong: list[str] = []
+        self.hasty = False  # the first thing that is wrong ends the schedule
         self.rng = Random(f"{seed} world")
         self.lines = Lines(seed)
         self.server = server
@@ -208,6 +213,8 @@ class World:
         if what not in self.wrong:
             self.wrong.append(what)
             self.trace(WORLD, f"WRONG: {what}")
+            if self.hasty:
+                self.loop.abort(WentWrong(what))
 
     def end(self) -> None:
         for error in self.loop.lost_failures():
