@@ -33,10 +33,12 @@ STALE = timedelta(seconds=3)
 
 @dataclass(frozen=True)
 class Mutant:
-    """``changes`` are made anew for each schedule."""
+    """``changes`` are made anew for each schedule. ``second_line``: what it guards is guarded by something else, too,
+    so that the checks cannot miss it (docs/adr/0017)."""
 
     what: str
     changes: Callable[[], list[Change]]
+    second_line: bool = False
 
 
 @contextmanager
