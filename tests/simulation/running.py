@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from mgmtnode.errors import ApiError
 from mgmtnode.testing.simulation.loop import Deadlock, Livelock
+from mgmtnode.testing.simulation.node import SimulatedNode
 from mgmtnode.testing.simulation.scale import small_world
 from mgmtnode.testing.simulation.world import WentWrong, World
+from services.host.service import HostService
 from tests.simulation.clients import Clients
 from tests.simulation.invariants import OPEN, Books, Watch, at_the_end
 from tests.simulation.mutants import mutated
@@ -19,8 +21,8 @@ from tests.simulation.schedule import Schedule
 from tests.simulation.site import Site, site
 
 LONGEST = 400.0  # seconds that all may take to be quiet, once everything works again
-STEADY = 14.0  # then so long nothing may change any more: hosts have reported what they run
-LOOK = 1.0
+LOOK = 1.5
+CALM = 4  # so many looks in a row find nothing open
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,21 @@ async def _play(world: World, ground: Site, schedule: Schedule) -> None:
 
 
 async def _quiet(world: World) -> None:
-    """Returns once nothing is open, owed or unknown, for a while."""
-    until, since = world.loop.time() + LONGEST, world.loop.time()
-    while world.loop.time() < until and world.loop.time() - since < STEADY:
+    """Returns once nothing is open, owed or unknown, also after each host was asked what it runs."""
+    until, calm = world.loop.time() + LONGEST, 0
+    while world.loop.time() < until and calm < CALM:
         await asyncio.sleep(LOOK)
         open_jobs = world.server.rows(f"SELECT 1 FROM job WHERE state IN {OPEN} LIMIT 1")
         if open_jobs or any(Books(world).unsettled()):
-            since = world.loop.time()
+            calm = 0
+            continue
+        calm += 1
+        for life in world.up():
+            world.loop.call_soon(_ask_hosts, life.node, context=world.loop.context_of(life.id))
+
+
+def _ask_hosts(node: SimulatedNode) -> None:
+    """Now, instead of when their next ping is due."""
+    watcher = next(service.watcher for _, service in node.parts.services if isinstance(service, HostService))
+    for uuid in watcher.rounds:
+        watcher.rounds.poke(uuid)

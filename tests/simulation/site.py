@@ -33,7 +33,7 @@ SETTINGS: dict[str, Any] = {
     "simulator.command_seconds": 60,
     "job.undo_seconds": 30,
     "host.ping_interval": 6,
-    "host.vm_sync_interval": 8,
+    "host.vm_sync_interval": 1,
     "host.ping_failures": 2,
     "host.debt_interval": 5,
     "host.unknown_after": 20,
