@@ -58,9 +58,7 @@ async def live(
     return EVICTED if node.evicted else 0
 
 
-async def _told_or_evicted(
-    node: ManagementNode, told: asyncio.Event, abort: Callable[[int], None]
-) -> None:
+async def _told_or_evicted(node: ManagementNode, told: asyncio.Event, abort: Callable[[int], None]) -> None:
     """An operator may ask in the database for a node to be drained: it then gives up its slots, and stays."""
     ends = {asyncio.ensure_future(told.wait()), asyncio.ensure_future(node.lease.lost.wait())}
     draining = asyncio.ensure_future(node.membership.draining.wait())

@@ -20,7 +20,9 @@ from mgmtnode.ports import Clock
 
 MAX_PENDING = 50_000
 FIRST_RETRY, LAST_RETRY = 0.05, 1.0
-ASK_AGAIN = 5.0  # seconds without a reply: it may have got lost on its way, and nobody but the caller can find out
+ASK_AGAIN = (
+    5.0  # seconds without a reply: it may have got lost on its way, and nobody but the caller can find out
+)
 
 NOT_HERE = ErrorCode(
     "bus.not-here", Category.UNAVAILABLE, "the slot moves between nodes; the caller asks again"

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.pool import QueuePool, StaticPool
+from sqlalchemy.pool import QueuePool
 
 from mgmtnode.db.group_commit import SqliteDatabase
 from mgmtnode.db.session import SqlDatabase
@@ -66,20 +66,6 @@ def open_database(url: str, clock: Clock, *, label: str = "mn/node", connections
         return SqliteDatabase(writer, reader, clock, readers=2)
     engine = _postgres(url, label, connections)
     return SqlDatabase(engine, engine, clock, writers=connections, readers=max(2, connections // 2))
-
-
-def memory_engine() -> Engine:
-    """An SQLite database in memory, on one connection: for simulations, which say BEGIN and COMMIT themselves."""
-    settings = {"check_same_thread": False, "cached_statements": 1024}
-    engine = create_engine(
-        "sqlite://", poolclass=StaticPool, isolation_level="AUTOCOMMIT", connect_args=settings
-    )
-
-    @event.listens_for(engine, "connect")
-    def _configure(connection: Any, _: Any) -> None:
-        connection.execute("PRAGMA foreign_keys=ON")
-
-    return engine
 
 
 def _sqlite(url: str, begin: str, size: int, *pragmas: str) -> Engine:

@@ -13,7 +13,9 @@ from mgmtnode.errors import ApiError
 log = logging.getLogger(__name__)
 
 AFTER_FAULT = 60.0  # seconds before a visit that raised is tried again
-AFTER_OUTAGE = 2.0  # the same if only the database was away: that a host is back must not take a minute to be seen
+AFTER_OUTAGE = (
+    2.0  # the same if only the database was away: that a host is back must not take a minute to be seen
+)
 
 
 class Rounds:

@@ -68,7 +68,9 @@ class Watch:
 
     def _wrote(self, writer: str, uuid: str, fence: int, epoch: int, owner: str) -> None:
         if writer != owner or fence < epoch:
-            self._world.fail(f"I2 job {uuid}: {writer} writes under fence {fence}, its slot is {owner}'s at {epoch}")
+            self._world.fail(
+                f"I2 job {uuid}: {writer} writes under fence {fence}, its slot is {owner}'s at {epoch}"
+            )
 
     def _slot(self, writer: str, slot: int, *change: Any) -> None:
         self._world.fail(f"I1 {writer} changed slot {slot} from (owner, epoch) {change[:2]} to {change[2:]}")
@@ -115,7 +117,9 @@ class Books:
                 yield f"I10 VM {uuid} is left {state}"
 
     def _ledger(self) -> Iterator[str]:
-        live = [(r[0], r[1], r[2], r[4]) for r in self.held if r[2] in ("memory", "cpu") and r[1] in self.hosts]
+        live = [
+            (r[0], r[1], r[2], r[4]) for r in self.held if r[2] in ("memory", "cpu") and r[1] in self.hosts
+        ]
         right = [
             (uuid, host, kind, amount)
             for uuid, (_, host, cpu, memory) in self.vms.items()
@@ -166,7 +170,6 @@ class Books:
         for uuid, found in there.items():
             yield f"I10 VM {uuid} is nobody's and runs: {found}"
 
-
     def _fits(self, uuid: str, recorded: list[int], real: tuple[int, int]) -> bool:
         """A resize that failed may leave the record, and what is held, above what the VM has: never below."""
         if uuid in self.resized_in_vain:
@@ -182,7 +185,8 @@ def at_the_end(world: World, clients: Clients) -> Iterator[str]:
     for resource, job in rows("SELECT resource_uuid, job_uuid FROM claim"):
         yield f"I15 {resource} is still claimed by {job}"
     for resource, count, last in rows(
-        "SELECT resource_uuid, count(*), max(revision) FROM event GROUP BY resource_uuid HAVING count(*) <> max(revision)"
+        "SELECT resource_uuid, count(*), max(revision) FROM event GROUP BY resource_uuid"
+        " HAVING count(*) <> max(revision)"
     ):
         yield f"I12 {resource} has {count} events up to revision {last}"
     yield from _promises(world, clients)
@@ -215,8 +219,10 @@ def _results(books: Books, clients: Clients, world: World) -> Iterator[str]:
             yield f"I11 the create of {resource} failed and it is there"
         if api == "vm.delete" and state == "Succeeded" and there:
             yield f"I11 {resource} was destroyed and is there"
-        if api in ("vm.create", "vm.start") and state == "Succeeded" and (
-            not there or books.vms[resource][0] != "Running"
+        if (
+            api in ("vm.create", "vm.start")
+            and state == "Succeeded"
+            and (not there or books.vms[resource][0] != "Running")
         ):
             yield f"I10 the {api} of {resource} succeeded and it is {books.vms.get(resource)}"
 

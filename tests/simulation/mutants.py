@@ -14,14 +14,16 @@ from sqlalchemy import or_, text
 from mgmtnode.agents.port import Command
 from mgmtnode.agents.register import CommandRegister
 from mgmtnode.agents.repository import Record
-from mgmtnode.bus import inbox
+from mgmtnode.bus import calls, inbox
 from mgmtnode.cluster import repository as cluster
+from mgmtnode.cluster.gate import GatedAgents
 from mgmtnode.cluster.lease import Lease
 from mgmtnode.db.session import Tx
 from mgmtnode.errors import Problem
 from mgmtnode.jobs import ledger
 from mgmtnode.jobs import repository as jobs
 from mgmtnode.jobs.repository import JobRepository
+from mgmtnode.jobs.runner import Runner
 from mgmtnode.testing.simulation.database import DatabaseServer
 from mgmtnode.workflow.engine import FlowRun
 from mgmtnode.workflow.journal import JobJournal
@@ -95,7 +97,9 @@ def _rollback_not_written() -> list[Change]:
 
 
 def _no_cas() -> list[Change]:
-    always = or_(jobs.job.c.fence == jobs.bindparam("held"), jobs.job.c.state == jobs.bindparam("was"), text("1"))
+    always = or_(
+        jobs.job.c.fence == jobs.bindparam("held"), jobs.job.c.state == jobs.bindparam("was"), text("1")
+    )
     write = jobs.update(jobs.job).where(jobs._THIS, always).returning(jobs.job.c.cancel_requested)
     return [(jobs, "WRITE", write)]
 
@@ -174,7 +178,7 @@ def _no_unique_address() -> list[Change]:
 
     def restore(self: DatabaseServer, saved: bytes) -> None:
         real(self, saved)
-        self._raw.execute("DROP INDEX uq_allocation_pool_unit")
+        self.script("DROP INDEX uq_allocation_pool_unit")
 
     return [(DatabaseServer, "restore", restore)]
 
@@ -185,6 +189,29 @@ def _no_quarantine() -> list[Change]:
 
 def _no_debts() -> list[Change]:
     return [(ledger, "owe", lambda tx, host, holder, *, job_uuid, reason: None), *_no_quarantine()]
+
+
+# bugs that the simulation found, put back
+
+
+def _jobs_wait_for_each_other() -> list[Change]:
+    async def earlier_first(self: Runner, resource_uuid: str, uuid: str) -> None:
+        for earlier in await self._parts.db.read(lambda tx: self._jobs.before(tx, resource_uuid, uuid)):
+            if earlier not in self._known:
+                await self._run_once(earlier, resource_uuid)
+
+    return [(Runner, "_earlier_first", earlier_first)]
+
+
+def _evicted_nodes_answer() -> list[Change]:
+    async def gate(self: GatedAgents) -> None:
+        await self._lease.gate()
+
+    return [(GatedAgents, "_gate", gate)]
+
+
+def _lost_replies() -> list[Change]:
+    return [(calls, "ASK_AGAIN", 100_000.0)]
 
 
 MUTANTS: dict[str, Mutant] = {
@@ -207,4 +234,7 @@ MUTANTS: dict[str, Mutant] = {
     "address": Mutant("no index keeps addresses unique", _no_unique_address),
     "quarantine": Mutant("what may be in use is handed out", _no_quarantine),
     "debts": Mutant("what could not be undone is forgotten", _no_debts),
+    "bug 1": Mutant("two jobs announced in the wrong order wait for ever", _jobs_wait_for_each_other),
+    "bug 2": Mutant("evicted nodes fail the jobs of others", _evicted_nodes_answer),
+    "bug 3": Mutant("replies that got lost are not asked for again", _lost_replies),
 }

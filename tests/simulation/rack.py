@@ -84,7 +84,7 @@ class Watched(CommandRegister):
 
 
 class Rack(SimulatedHosts):
-    """``deeds``: all that agents carried out, in order."""
+    """``deeds``: all that agents carried out, in order; ``at_work``: what they are at now, by host and resource."""
 
     scheme = "http"  # as if they were in a process of their own
 
@@ -96,7 +96,7 @@ class Rack(SimulatedHosts):
         super().__init__(":memory:", rng, UuidSource(VirtualClock(world.loop), rng), pace=pace, inline=True)
         self.names: Sequence[str] = [f"host-{number}" for number in range(1, HOSTS + 1)]
         self.deeds: list[Deed] = []
-        self._at_work: dict[tuple[str, str], Deed] = {}
+        self.at_work: dict[tuple[str, str], Deed] = {}
         self._last: dict[tuple[str, str, str], Deed] = {}
         self._seals: dict[tuple[str, str, str], int] = {}
 
@@ -124,7 +124,9 @@ class Rack(SimulatedHosts):
                 assert isinstance(register, Watched)
                 register.dies, register.away = fault.what.split()[1], fault.seconds
             case "disk":
-                self._world.loop.spawn(agent.register.replace(f"disk {fault.at:g} of {fault.target}"), fault.target)
+                self._world.loop.spawn(
+                    agent.register.replace(f"disk {fault.at:g} of {fault.target}"), fault.target
+                )
             case "fail":
                 agent.host.faults.add(HostFault(kind=HostFaultKind.FAIL, times=1))
             case "vm":
@@ -162,15 +164,17 @@ class Rack(SimulatedHosts):
         deed = Deed((host, identity, resource, order, command.fence, command.action, "runs"))
         self._world.trace(host, f"{command.action} {_short(resource)} {order} fence {command.fence}")
         self.deeds.append(deed)
-        if (host, resource) in self._at_work:
-            self._world.fail(f"I3 two commands at once on {resource}: {self._at_work[host, resource]} and {deed}")
-        self._at_work[host, resource] = deed
+        if (host, resource) in self.at_work:
+            self._world.fail(
+                f"I3 two commands at once on {resource}: {self.at_work[host, resource]} and {deed}"
+            )
+        self.at_work[host, resource] = deed
         self._check_order(host, identity, deed)
         return deed
 
     def ended(self, deed: Deed, how: str) -> None:
         deed[-1] = how
-        self._at_work.pop((deed[0], deed[2]), None)
+        self.at_work.pop((deed[0], deed[2]), None)
         self._world.trace(deed[0], f"{deed[5]} {_short(deed[2])} {deed[3]} {how}")
 
     def sealed(self, host: str, identity: str, resource: str, fence: int) -> None:
@@ -186,7 +190,9 @@ class Rack(SimulatedHosts):
                 vm = host.find(there.uuid)
                 for nic in vm.spec.nics if vm is not None and vm.power in ALIVE else ():
                     if nic.ip and seen.setdefault(nic.ip, there.uuid) != there.uuid:
-                        self._world.fail(f"I9 {there.uuid} and {seen[nic.ip]} both run with the address {nic.ip}")
+                        self._world.fail(
+                            f"I9 {there.uuid} and {seen[nic.ip]} both run with the address {nic.ip}"
+                        )
 
     def _check_order(self, host: str, identity: str, deed: Deed) -> None:
         key = (host, identity, deed[2])

@@ -115,8 +115,9 @@ async def _quiet(world: World) -> None:
     until, calm = world.loop.time() + LONGEST, 0
     while world.loop.time() < until and calm < CALM:
         await asyncio.sleep(LOOK)
+        assert isinstance(world.hosts, Rack)
         open_jobs = world.server.rows(f"SELECT 1 FROM job WHERE state IN {OPEN} LIMIT 1")
-        if open_jobs or any(Books(world).unsettled()):
+        if open_jobs or world.hosts.at_work or any(Books(world).unsettled()):
             calm = 0
             continue
         calm += 1

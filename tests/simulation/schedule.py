@@ -97,7 +97,9 @@ def draw(seed: int, nodes: int = 0) -> Schedule:
     if rng.random() < LATE:
         late = round(rng.uniform(4, 20), 3)
         faults.append(
-            Fault(at=0.0, kind=FaultKind.LINE, target="*>host-*", what=Weather.LATE, seconds=BUSY, amount=late)
+            Fault(
+                at=0.0, kind=FaultKind.LINE, target="*>host-*", what=Weather.LATE, seconds=BUSY, amount=late
+            )
         )
     return Schedule(
         seed=seed,
@@ -119,6 +121,7 @@ def _life_of(rng: Random, vm: int) -> list[Ask]:
 
 
 def _ask(rng: Random, at: float, client: int, kind: Kind, of: int) -> Ask:
+    cancelled = 0.35 if kind is Kind.MIGRATE else 0.15
     return Ask(
         at=round(at, 3),
         client=client,
@@ -126,7 +129,9 @@ def _ask(rng: Random, at: float, client: int, kind: Kind, of: int) -> Ask:
         of=of,
         twice=rng.random() < 0.15,
         hasty=rng.random() < 0.3,
-        cancel=round(rng.uniform(0.05, 3.0), 3) if rng.random() < 0.15 else 0.0,
+        cancel=round(rng.choice((0.5, 2.0, 6.0)) * rng.uniform(0.1, 1.5), 3)
+        if rng.random() < cancelled
+        else 0.0,
         deadline=round(rng.uniform(1.0, 12.0), 3) if rng.random() < 0.1 else 0.0,
     )
 

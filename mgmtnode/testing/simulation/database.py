@@ -9,14 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
-
-from mgmtnode.db.engine import memory_engine
-from mgmtnode.db.faults import convert
+from mgmtnode.db.memory import MemoryDatabase
 from mgmtnode.db.session import Tx, TxHooks, tell, to_its_end
 from mgmtnode.errors import DATABASE_DOWN
 from mgmtnode.ports import Clock
@@ -50,62 +45,27 @@ TRIGGERS = (
 )  # fmt: skip
 
 
-class DatabaseServer:
-    """The database itself. One a process, because what SQLAlchemy compiled and SQLite prepared is worth keeping;
-    ``restore`` makes it another schedule's. ``audit(writer, fact)`` hears each fact of a transaction once it is
+class DatabaseServer(MemoryDatabase):
+    """The database itself, one a process. ``audit(writer, fact)`` hears each fact of a transaction once it is
     committed; ``writer`` is the incarnation that wrote it."""
 
     def __init__(self) -> None:
-        self.engine = memory_engine()
+        super().__init__()
         self._facts: list[tuple[Any, ...]] = []
         self.audit: Audit = lambda writer, fact: None
-        self.dialect = self.engine.dialect.name
-
-    @cached_property
-    def _connection(self) -> Connection:
-        """The only one there is: taken once the schema is there."""
-        return self.engine.connect()
-
-    @cached_property
-    def _raw(self) -> Any:
-        raw: Any = self._connection.connection.driver_connection
-        raw.create_function(AUDIT, -1, self._note)
-        return raw
 
     def install_audit(self) -> None:
         """Adds the triggers, to a database that has its schema."""
+        self.function(AUDIT, lambda *fact: self._facts.append(fact))
         for trigger in TRIGGERS:
-            self._raw.execute(trigger)
+            self.script(trigger)
 
-    def save(self) -> bytes:
-        return bytes(self._raw.serialize())
-
-    def restore(self, saved: bytes) -> None:
-        self._raw.deserialize(saved)
-        self._raw.execute("PRAGMA foreign_keys=ON")
-
-    def rows(self, query: str, *args: Any) -> list[tuple[Any, ...]]:
-        """What is committed, seen from outside: takes no time."""
-        return list(self._raw.execute(query, args))
-
-    def transact(
-        self, work: Callable[[Tx], T], clock: Clock, hooks: TxHooks | None, writer: str = ""
-    ) -> tuple[T, Tx]:
+    def run(self, work: Callable[[Tx], T], clock: Clock, hooks: TxHooks | None, writer: str) -> tuple[T, Tx]:
         self._facts.clear()
-        tx = Tx(self._connection, clock.now(), hooks)
-        self._raw.execute("BEGIN")
-        try:
-            result = work(tx)
-        except BaseException:
-            self._raw.execute("ROLLBACK")
-            raise
-        self._raw.execute("COMMIT")
+        done = self.transact(work, clock.now(), hooks)
         for fact in self._facts:
             self.audit(writer, fact)
-        return result, tx
-
-    def _note(self, *fact: Any) -> None:
-        self._facts.append(fact)
+        return done
 
 
 class Request:
@@ -134,7 +94,7 @@ class SimulatedDatabase:
         return self._server.dialect
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> Any:
         return self._server.engine
 
     async def write(self, work: Callable[[Tx], T]) -> T:
@@ -160,10 +120,8 @@ class SimulatedDatabase:
         settle: Callable[[Any], None]
         committed: list[Callable[[], None]] = []
         try:
-            done, tx = self._server.transact(request.work, self._clock, self.hooks, self.writer)
+            done, tx = self._server.run(request.work, self._clock, self.hooks, self.writer)
             settle, committed = request.future.set_result, tx.committed
-        except DBAPIError as exc:
-            done, settle = convert(exc), request.future.set_exception
         except Exception as exc:
             done, settle = exc, request.future.set_exception
         way = self._line.back()

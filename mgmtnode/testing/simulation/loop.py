@@ -11,9 +11,10 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context, ContextVar
 from itertools import count
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 WORLD = "world"
 MAX_STEPS_AT_ONCE = 200_000  # callbacks without any time passing: more is a loop that never ends
@@ -120,7 +121,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def lost_failures(self) -> Iterator[BaseException]:
         """Exceptions of tasks that nobody has looked at."""
         for task in self._tasks:
-            if task.done() and not task.cancelled() and task._log_traceback:  # type: ignore[attr-defined]
+            if task.done() and not task.cancelled() and task._log_traceback:
                 error = task.exception()
                 assert error is not None
                 yield error
@@ -151,7 +152,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return self._now
 
     def call_soon(
-        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
         self._enqueue(handle)
@@ -160,14 +161,22 @@ class VirtualLoop(asyncio.BaseEventLoop):
     call_soon_threadsafe = call_soon  # there are no threads
 
     def call_at(
-        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+        self,
+        when: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: Context | None = None,
     ) -> asyncio.TimerHandle:
         timer = asyncio.TimerHandle(when, callback, args, self, context)
         heapq.heappush(self._timers, (when, next(self._numbers), timer))
         return timer
 
     def call_later(
-        self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+        self,
+        delay: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: Context | None = None,
     ) -> asyncio.TimerHandle:
         return self.call_at(self._now + delay, callback, *args, context=context)
 
@@ -175,17 +184,19 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return SimulatedFuture(next(self._numbers), self)
 
     def create_task(
-        self, coro: Any, *, name: str | None = None, context: Context | None = None
+        self, coro: Any, *, name: object = None, context: Context | None = None
     ) -> SimulatedTask[Any]:
         if context is not None and current_node not in context:
             context.run(current_node.set, current_node.get())
-        task = SimulatedTask(next(self._numbers), coro, self, name or "task", context)
+        task = SimulatedTask(next(self._numbers), coro, self, str(name or "task"), context)
         self._tasks.append(task)
         if len(self._tasks) > 4000:
             self._tasks = [t for t in self._tasks if not t.done() or (not t.cancelled() and t._log_traceback)]
         return task
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(
+        self, executor: Any, func: Callable[[Unpack[Ts]], T], *args: *Ts
+    ) -> asyncio.Future[T]:
         """There are no threads: what computes for long is done at once, and takes no time."""
         future = self.create_future()
         try:
@@ -207,7 +218,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _run_once(self) -> None:
         awake, queues, random = self._awake, self._queues, self._rng.random
-        while not self._stopping:
+        while not self._stopping:  # type: ignore[attr-defined]
             if not awake:
                 self._pass_time()
                 continue
@@ -258,10 +269,9 @@ def _drop(task: asyncio.Task[Any]) -> None:
     coro = task.get_coro()
     for _ in range(100):
         try:
-            coro.close()  # type: ignore[union-attr]
+            coro.close()
             return
         except RuntimeError:  # it awaits something in a ``finally``
             continue
         except BaseException:
             return
-

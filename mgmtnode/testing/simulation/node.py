@@ -28,7 +28,7 @@ class NoApi:
 class SimulatedNode(ManagementNode):
     """One incarnation of a node. Everything that is no edge is the product's."""
 
-    on_file = False  # type: ignore[assignment]  # SQLite, but shared
+    on_file = False  # SQLite, but shared
 
     def __init__(
         self,

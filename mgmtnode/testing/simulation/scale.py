@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 from mgmtnode import handlers, parts
@@ -73,7 +73,7 @@ def _query_over(manifests: Sequence[ServiceManifest], resources: Any) -> Any:
 
 
 @cache
-def _marks(service: type[Service]) -> tuple[tuple[str, Callable[..., Any]], ...]:
+def _marks(service: Any) -> tuple[tuple[str, Callable[..., Any]], ...]:
     found = inspect.getmembers(service, inspect.isfunction)
     return tuple((name, function) for name, function in found if hasattr(function, "__mark__"))
 
@@ -87,7 +87,7 @@ def _message(function: Callable[..., Any]) -> Any:
 def _marked(manifest: ServiceManifest, service: Service) -> list[handlers.Bound]:
     return [
         handlers.Bound(_message(function), getattr(service, name), function.__mark__, service)  # type: ignore[attr-defined]
-        for name, function in _marks(type(service))
+        for name, function in _marks(cast(Any, type(service)))
     ]
 
 

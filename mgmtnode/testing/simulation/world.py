@@ -163,7 +163,7 @@ class World:
         here = self.loop.context_of(WORLD)
 
         def begin() -> None:
-            task = self.loop.create_task(question(life.node))  # type: ignore[arg-type]
+            task = self.loop.create_task(question(life.node))
             task.add_done_callback(lambda done: self._reply(line, answer, done), context=here)
 
         self.loop.call_later(there, begin, context=self.loop.context_of(life.id))
@@ -309,7 +309,7 @@ class World:
             ):
                 repository.distribute(tx)
 
-        self.server.transact(drain, VirtualClock(self.loop), None)
+        self.server.run(drain, VirtualClock(self.loop), None, "operator")
 
     def _strike_again(self, drained: Fault) -> None:
         life = self.machines[drained.target].life
@@ -366,5 +366,3 @@ def _settle(answer: asyncio.Future[Any], done: asyncio.Task[Any], error: BaseExc
 def _give_up(answer: asyncio.Future[Any], name: str) -> None:
     if not answer.done():
         answer.set_exception(UNAVAILABLE.error(f"{name} has not answered in time"))
-
-
