@@ -19,13 +19,14 @@ from mgmtnode import __version__
 from mgmtnode.agents.local import LocalAgents
 from mgmtnode.agents.port import Agents
 from mgmtnode.agents.remote import RemoteAgents
+from mgmtnode.agents.watched import WatchedAgents
 from mgmtnode.api.app import HttpApi
-from mgmtnode.api.application import TOKEN, http_api
+from mgmtnode.api.application import TOKEN, amqp_api, http_api
 from mgmtnode.api.auth import Authenticator
 from mgmtnode.bus.bus import Bus
 from mgmtnode.bus.memory import Hub
-from mgmtnode.bus.message import Event
 from mgmtnode.bus.transport import Transport, address_of
+from mgmtnode.cluster import figures
 from mgmtnode.cluster.gate import GatedAgents
 from mgmtnode.cluster.heart import Heart, NoHeart, ThreadHeart
 from mgmtnode.cluster.lease import Lease
@@ -42,20 +43,21 @@ from mgmtnode.db.own_connection import label
 from mgmtnode.db.schema import told, upgrade
 from mgmtnode.db.session import SqlDatabase
 from mgmtnode.errors import UNAVAILABLE, ApiError, Category
-from mgmtnode.jobs.ending import JobEnded
 from mgmtnode.jobs.start import start_runner
 from mgmtnode.loader import require
-from mgmtnode.parts import Edges, Parts, assemble, declare_properties
+from mgmtnode.parts import Edges, Parts, assemble, declare_properties, show_node
 from mgmtnode.ports import Clock, Rng, SystemClock, SystemRng, UuidSource
 from mgmtnode.ring.slots import Slots
 from mgmtnode.service import Service, ServiceManifest
+from mgmtnode.telemetry.families import LOOP_LAG
 from mgmtnode.telemetry.loop_lag import LoopLag
-from mgmtnode.telemetry.metrics import Metrics
+from mgmtnode.telemetry.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
 BOOT_PAUSE = 1.0  # seconds between looks at a database or broker that is away at boot
 SWEEP_SECONDS = 2.0
+PROBE_SECONDS = 2.0
 FORGET_SECONDS = 3600.0
 EVENT_RETENTION = timedelta(days=7)
 Stop = Callable[[], Awaitable[None]]
@@ -75,6 +77,7 @@ class ManagementNode:
     ) -> None:
         self._properties, self._manifests = properties, manifests
         self._clock, self._rng = clock or SystemClock(), rng or SystemRng()
+        self.telemetry = Telemetry(self._clock)
         self._agents = agents  # None: those of this node alone
         self.name = properties.get(core.NODE_NAME) or socket.gethostname()
         self.slots = Slots(self.name)
@@ -88,7 +91,6 @@ class ManagementNode:
         self.parts: Parts
         self.bus: Bus
         self.api: HttpApi
-        self.metrics = Metrics()
 
     async def start(self) -> None:
         """Boots part by part. When one fails, those before it are stopped again and its error is raised."""
@@ -105,6 +107,7 @@ class ManagementNode:
             ("the services to start", self._start_services),
             ("its share of the work", self._enter),
             ("the API", self._start_api),
+            ("the AMQP API", self._start_amqp_api),
         )
         try:
             for name, step in steps:
@@ -148,7 +151,9 @@ class ManagementNode:
     async def _open_database(self) -> None:
         connections = self._properties.get(core.DATABASE_CONNECTIONS)
         called = label(self.name, self._process)
-        self.db = open_database(self.database_url, self._clock, label=called, connections=connections)
+        self.db = open_database(
+            self.database_url, self._clock, label=called, connections=connections, telemetry=self.telemetry
+        )
         self._on_stop("the database", self.db.close)
 
     async def _upgrade(self) -> None:
@@ -179,17 +184,25 @@ class ManagementNode:
         return ThreadHeart(self.db, self._clock, name=self.name, label=called)
 
     async def _build(self) -> None:
-        self.bus = Bus(self.name, self.slots, self._transport(), clock=self._clock, rng=self._rng)
+        self.bus = Bus(
+            self.name,
+            self.slots,
+            self._transport(),
+            clock=self._clock,
+            rng=self._rng,
+            telemetry=self.telemetry,
+        )
         edges = Edges(
             name=self.name,
-            incarnation=self.membership.incarnation,
+            membership=self.membership,
             clock=self._clock,
             rng=self._rng,
             db=self.db,
             bus=self.bus,
             slots=self.slots,
-            agents=GatedAgents(self._agents or self._own_agents(), self.lease),
+            agents=WatchedAgents(GatedAgents(self._agents or self._own_agents(), self.lease), self.telemetry),
             properties=self._properties,
+            telemetry=self.telemetry,
         )
         self.parts = assemble(self._manifests, edges)
 
@@ -205,7 +218,7 @@ class ManagementNode:
     async def _start_bus(self) -> None:
         self.bus.on_hint(self.parts.context.jobs.hinted)
         self.bus.subscribe(RingChanged, self.membership.ring_changed)
-        self.bus.subscribe(Event, self._wake_readers)
+        self.bus.on_remote_event(self.parts.events.wake)
         self.membership.announce = self.bus.publish
         await self.bus.start()
         self._on_stop("the bus", self._stop_bus)
@@ -216,10 +229,6 @@ class ManagementNode:
 
     async def _start_jobs(self) -> None:
         parts, jobs = self.parts, self.parts.context.jobs
-        self.bus.subscribe(JobEnded, self._job_ended)
-        self.metrics.depth(
-            "jobs_open", lambda: {"node": float(len(jobs.runner) if jobs.runner is not None else 0)}
-        )
         runner = start_runner(
             jobs,
             self.db,
@@ -239,11 +248,12 @@ class ManagementNode:
         for manifest, service in self.parts.services:
             await service.start()
             self._on_stop(f"the service {manifest.id}", _stopper(service))
-        lag = LoopLag(self.metrics.loop_lag)
+        lag = LoopLag(lambda seconds: self.telemetry.metrics.observe(LOOP_LAG, seconds))
         lag.start()
         self._on_stop("the loop's watch", _later(lag.stop))
         periodic, jobs = self.parts.context.periodic, self.parts.context.jobs
         self._on_stop("the periodic work", periodic.stop)
+        periodic.every("bus.probe", PROBE_SECONDS, self.bus.probe)
         sweep = periodic.every("jobs.sweep", self._sweep_seconds, jobs.sweep, at_once=True)
         self.slots.on_change(sweep.poke)
         periodic.every("jobs.forget", FORGET_SECONDS, jobs.forget)
@@ -259,6 +269,7 @@ class ManagementNode:
             self.db, self.slots, self.membership, runner, self.parts.repository, self._clock
         )
         self.rebalancer.start()
+        figures.show(self.telemetry.metrics, self.membership, listeners, self.rebalancer)
         self._on_stop("the rebalancer", self.rebalancer.stop)
         await self._until_there("the database", self.membership.enter)
 
@@ -273,9 +284,17 @@ class ManagementNode:
 
     async def _start_api(self) -> None:
         checks = {"database": self._check_database, "bus": self._check_bus, "lease": self._check_lease}
-        self.api = http_api(self.parts, self._properties, checks, self.metrics, self._rng)
+        show_node(self.telemetry.metrics, self.name, self.parts.context)
+        self.api = http_api(self.parts, self._properties, checks, self.telemetry, self._rng)
         await self.api.start()
         self._on_stop("the API", self.api.stop)
+
+    async def _start_amqp_api(self) -> None:
+        api = amqp_api(self.name, self.parts, self._properties, self.api.gateway, self.telemetry)
+        if api is not None:
+            self.api.health.advise("AMQP API", api.check)
+            await api.start()
+            self._on_stop("the AMQP API", api.stop)
 
     async def _until_there(self, what: str, attempt: Callable[[], Awaitable[object]]) -> None:
         """Makes ``attempt`` again for node.boot_seconds as long as it says that ``what`` is away; of a file only once,
@@ -347,9 +366,6 @@ class ManagementNode:
         """Hints do not arrive while the broker is away: then the sweep finds the work."""
         return SWEEP_SECONDS if self.bus.transport.healthy else SWEEP_SECONDS / 8
 
-    async def _wake_readers(self, event: Event) -> None:
-        self.parts.events.wake()
-
     async def _check_lease(self) -> str | None:
         return None if self.lease.valid else "the lease of this node is not renewed"
 
@@ -358,10 +374,7 @@ class ManagementNode:
         return None
 
     async def _check_bus(self) -> str | None:
-        return None if self.bus.transport.healthy else "the broker cannot be reached"
-
-    async def _job_ended(self, event: JobEnded) -> None:
-        self.metrics.job(event.api, event.state)
+        return self.bus.trouble
 
     async def _forget_events(self) -> None:
         await self.parts.events.forget(self._clock.now() - EVENT_RETENTION)

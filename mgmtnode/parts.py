@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from mgmtnode import __version__
 from mgmtnode.agents.port import Agents
 from mgmtnode.bus.bus import Bus
 from mgmtnode.bus.message import ApiJob, DeleteJob
 from mgmtnode.cascade.graph import CascadeGraph
+from mgmtnode.cluster.membership import Membership
 from mgmtnode.config.configs import GlobalConfigs
 from mgmtnode.config.file import Properties
 from mgmtnode.db.session import Database, Tx
@@ -19,19 +21,23 @@ from mgmtnode.errors import DeclarationError
 from mgmtnode.events.log import EventLog
 from mgmtnode.extension.registry import Extensions
 from mgmtnode.handlers import Handlers, bind
-from mgmtnode.jobs.acceptance import DeletionCheck, JobSpec
+from mgmtnode.jobs.acceptance import DeletionCheck, DeletionPlan, JobSpec, Named
 from mgmtnode.jobs.job import JOB
 from mgmtnode.jobs.jobs import JOB_CONFIGS, Jobs
 from mgmtnode.jobs.repository import JobRepository
+from mgmtnode.jobs.watch import JobWatch
 from mgmtnode.loader import LoadError, events, values, where
 from mgmtnode.ports import Clock, Rng, UuidSource
 from mgmtnode.query.engine import Query
 from mgmtnode.query.errors import GraphError
-from mgmtnode.ring.slots import Slots
+from mgmtnode.ring.slots import SLOTS, Slots
 from mgmtnode.schema import Resource
 from mgmtnode.service import NodeContext, Service, ServiceManifest
 from mgmtnode.tags.tags import Tags
 from mgmtnode.tasks.periodic import Periodic
+from mgmtnode.telemetry import families
+from mgmtnode.telemetry.metrics import Metrics
+from mgmtnode.telemetry.telemetry import Telemetry
 
 
 @dataclass(kw_only=True)
@@ -39,7 +45,7 @@ class Edges:
     """What a node gets from outside: the ports, and who it is."""
 
     name: str
-    incarnation: int
+    membership: Membership
     clock: Clock
     rng: Rng
     db: Database
@@ -47,6 +53,7 @@ class Edges:
     slots: Slots
     agents: Agents
     properties: Properties
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
 
 @dataclass(kw_only=True)
@@ -81,7 +88,7 @@ def assemble(manifests: Sequence[ServiceManifest], edges: Edges) -> Parts:
     DeclarationError for what does not fit together."""
     events = EventLog(edges.db, edges.bus.publish)
     hooks = edges.db.hooks = _Hooks(events)
-    repository, specs = JobRepository(), dict[str, JobSpec]()
+    repository, specs = JobRepository(JobWatch(edges.telemetry)), dict[str, JobSpec]()
     resources = declared_resources(manifests)
     context = build_context(manifests, edges, resources, (repository, specs))
     services = [(manifest, _build(manifest, context)) for manifest in manifests]
@@ -89,6 +96,7 @@ def assemble(manifests: Sequence[ServiceManifest], edges: Edges) -> Parts:
     specs.update(hooks.handlers.jobs)
     context.jobs.learn_specs()
     context.jobs.acceptance.deletion_check = veto(context.cascade)
+    context.jobs.acceptance.deletion_plan = planned(context.cascade)
     connect(services, hooks.handlers, context)
     return Parts(
         context=context,
@@ -147,9 +155,22 @@ def build_context(
         ),
         agents=edges.agents,
         slots=edges.slots,
+        membership=edges.membership,
         periodic=Periodic(edges.rng),
         manifests={manifest.id: manifest for manifest in manifests},
     )
+
+
+def show_node(metrics: Metrics, name: str, context: NodeContext) -> None:
+    """The gauges of the parts that have no others."""
+    jobs, slots, periodic = context.jobs, context.slots, context.periodic
+    metrics.read(families.INFO, lambda: {(__version__, name): 1.0})
+    metrics.read(families.JOBS_OPEN, lambda: 0 if jobs.runner is None else len(jobs.runner))
+    metrics.read(families.JOBS_RUNNING, lambda: 0 if jobs.runner is None else len(jobs.runner.running))
+    metrics.read(families.PERIODIC_RUNS, lambda: {r.name: r.runs for r in periodic.snapshot()})
+    metrics.read(families.PERIODIC_FAILURES, lambda: {r.name: r.failures for r in periodic.snapshot()})
+    metrics.read(families.SLOTS_OWNED, lambda: SLOTS if (own := slots.own()) is None else len(own))
+    metrics.read(families.RING_VERSION, lambda: slots.version)
 
 
 def declare_properties(manifests: Sequence[ServiceManifest], properties: Properties) -> None:
@@ -188,6 +209,18 @@ def veto(cascade: CascadeGraph) -> DeletionCheck:
             cascade.check(tx, spec.resource_type, msg.uuid, root=origin or spec.resource_type)
 
     return check
+
+
+def planned(cascade: CascadeGraph) -> DeletionPlan:
+    """Tells what a deletion would do to what is below."""
+
+    def plan(tx: Tx, spec: JobSpec, msg: ApiJob[Any]) -> list[Named]:
+        if not isinstance(msg, DeleteJob):
+            return []
+        below = cascade.below(tx, spec.resource_type, msg.uuid, root=spec.resource_type, force=msg.force)
+        return [(job.api.name, kind, uuid) for kind, uuid, job in below]
+
+    return plan
 
 
 def connect(

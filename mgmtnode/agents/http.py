@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 from yarl import URL
 
-from mgmtnode.agents.lines import IDLE_SECONDS, Lines
+from mgmtnode.agents.lines import IDLE_SECONDS, TURN_SECONDS, Lines
 from mgmtnode.agents.port import FOREIGN, UNREACHABLE, Answer, Command, Sealed
 from mgmtnode.agents.wire import (
     ANSWER_BYTES,
@@ -32,10 +32,9 @@ from mgmtnode.errors import ApiError, Problem
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 10.0  # beyond what the agent was asked to wait: then the line is dead, whatever TCP says
-CROWDED_PAUSE = 1.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
 GATEWAY = (502, 503, 504)  # without a problem in it: somebody in between says that the agent is not there
 
-T = TypeVar("T", Answer, Sealed)
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.decode
 
@@ -107,14 +106,15 @@ class HttpAgents:
 
 
 class HttpAgent:
-    """An ``AgentEndpoint`` behind HTTP.
+    """An ``AgentEndpoint`` behind HTTP, made for one command, seal or question.
 
-    While others wait for a connection, a command that takes its time does not keep its own: it is left to run, and
-    asked for again after a pause.
+    A command that takes its time does not keep its connection: it is left to run and asked for again, after longer and
+    longer pauses where many wait for a connection.
     """
 
     def __init__(self, http: HttpAgents, endpoint: str, address: str) -> None:
         self._http, self._endpoint, self._address = http, endpoint, address
+        self._pause = FIRST_PAUSE
 
     async def command(self, command: Command, wait: float) -> Answer:
         def body(hold: float) -> CommandBody:
@@ -129,24 +129,33 @@ class HttpAgent:
 
         async with self._http.command(self._address) as longest:
             hold = min(wait, longest)
-            answer = await self._post(COMMAND, body(hold), Answer, hold)
-        return await _after_pause(answer, wait - hold)
+            answer: Answer = await self._post(COMMAND, body(hold), Answer, hold)
+        if answer.running and longest < TURN_SECONDS:
+            await self._give_way(wait - hold)
+        return answer
 
     async def seal(self, resource: str, fence: int, wait: float) -> Sealed:
         async with self._http.command(self._address) as longest:
             hold = min(wait, longest)
-            sealed = await self._post(SEAL, SealBody(resource=resource, fence=fence, wait=hold), Sealed, hold)
-        return await _after_pause(sealed, wait - hold)
+            body = SealBody(resource=resource, fence=fence, wait=hold)
+            sealed: Sealed = await self._post(SEAL, body, Sealed, hold)
+        if sealed.running and longest < TURN_SECONDS:
+            await self._give_way(wait - hold)
+        return sealed
 
-    async def forget(self, floor: int, resources: Sequence[str]) -> int:
+    async def forget(self, floor: int, registers: Mapping[str, int]) -> int:
         async with self._http.question(self._address):
-            body = ForgetBody(floor=floor, resources=list(resources))
+            body = ForgetBody(floor=floor, registers=dict(registers))
             dropped: int = await self._post(FORGET, body, int, None)
             return dropped
 
     async def ask(self, question: str, body: dict[str, Any]) -> Any:
         async with self._http.question(self._address):
             return await self._post(ASK, AskBody(question=question, body=body), Any, None)
+
+    async def _give_way(self, left: float) -> None:
+        await asyncio.sleep(max(0.0, min(left, self._pause)))
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
     async def _post(self, verb: str, body: Any, reply: Any, hold: float | None) -> Any:
         url = f"{self._endpoint}/{verb}"
@@ -156,12 +165,6 @@ class HttpAgent:
             return decode(answer, type=reply)
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             raise FOREIGN.error(f"{url}: the answer is not an agent's: {exc}") from exc
-
-
-async def _after_pause(answer: T, left: float) -> T:
-    if answer.running and left > 0:
-        await asyncio.sleep(min(left, CROWDED_PAUSE))
-    return answer
 
 
 async def _good(response: aiohttp.ClientResponse) -> bytes:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import takewhile
 
 RESERVED = 8  # one in so many is kept for questions: a ping must not wait behind commands
-TURN_SECONDS = 2.0  # while many wait, nobody holds a turn so long that the last of them waits much longer
+TURN_SECONDS = (
+    2.0  # nobody keeps a turn longer, and while many wait, not so long that the last waits much longer
+)
 IDLE_SECONDS = 15.0
 
 
@@ -28,7 +30,7 @@ class Line:
     def hold(self) -> float:
         """For how many seconds a command may keep its turn."""
         waiting = self.commands_used - self._for_commands
-        return TURN_SECONDS * self._for_commands / waiting if waiting > 0 else math.inf
+        return TURN_SECONDS * min(1.0, self._for_commands / max(waiting, 1))
 
 
 class Lines:
@@ -85,10 +87,7 @@ class Lines:
 
     def _drop_idle(self, now: float) -> None:
         """Those not used for as long as a connection is kept open, the longest unused first."""
-        while self._lines:
-            address, line = next(iter(self._lines.items()))
-            if line.last > now - IDLE_SECONDS:
-                return
+        for address, line in list(takewhile(lambda x: x[1].last <= now - IDLE_SECONDS, self._lines.items())):
             if line.used:
                 line.last = now
                 self._lines.move_to_end(address)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -36,9 +36,10 @@ class LocalAgents:
 
     async def command(self, endpoint: str, command: Command, *, timeout: float) -> CommandResult:
         async with _deadline(timeout, f"{command.action} of {command.resource} on {endpoint}") as deadline:
-            answer = await self._find(endpoint).command(command, self._wait(deadline))
+            agent = self._find(endpoint)
+            answer = await agent.command(command, self._wait(deadline))
             while answer.running:
-                answer = await self._find(endpoint).command(command, self._wait(deadline))
+                answer = await agent.command(command, self._wait(deadline))
         if answer.problem is not None:
             raise FAILED.error(
                 answer.problem.message,
@@ -50,14 +51,15 @@ class LocalAgents:
 
     async def seal(self, endpoint: str, resource: str, fence: int, *, timeout: float) -> Sealed:
         async with _deadline(timeout, f"sealing {resource} on {endpoint}") as deadline:
-            sealed = await self._find(endpoint).seal(resource, fence, self._wait(deadline))
+            agent = self._find(endpoint)
+            sealed = await agent.seal(resource, fence, self._wait(deadline))
             while sealed.running:
-                sealed = await self._find(endpoint).seal(resource, fence, self._wait(deadline))
+                sealed = await agent.seal(resource, fence, self._wait(deadline))
         return sealed
 
-    async def forget(self, endpoint: str, floor: int, resources: Sequence[str], *, timeout: float) -> int:
+    async def forget(self, endpoint: str, floor: int, registers: Mapping[str, int], *, timeout: float) -> int:
         async with _deadline(timeout, f"forgetting deleted resources on {endpoint}"):
-            return await self._find(endpoint).forget(floor, resources)
+            return await self._find(endpoint).forget(floor, registers)
 
     async def ask(self, endpoint: str, question: str, body: dict[str, Any], *, timeout: float) -> Any:
         async with _deadline(timeout, f"{question} on {endpoint}"):

@@ -75,6 +75,8 @@ class AgentApp:
             await self._refuse(send, exc)
         except _Gone:
             return
+        except asyncio.CancelledError:  # by the server, which has waited long enough for its end
+            await self._refuse(send, UNREACHABLE.error("the agent has stopped", retry_after=1.0))
         except Exception as exc:
             log.exception("the request %s failed", scope["path"][:200])
             await self._refuse(send, from_exception(exc))
@@ -122,7 +124,7 @@ async def _fence(agent: AgentEndpoint, body: bytes) -> tuple[int, Any]:
 
 async def _drop(agent: AgentEndpoint, body: bytes) -> tuple[int, Any]:
     asked = _forget(body)
-    return 200, await agent.forget(asked.floor, asked.resources)
+    return 200, await agent.forget(asked.floor, asked.registers)
 
 
 async def _answer(agent: AgentEndpoint, body: bytes) -> tuple[int, Any]:

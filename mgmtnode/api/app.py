@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import Protocol
 
 from mgmtnode.api.docs import Docs
-from mgmtnode.api.edge import Edge, Observer
+from mgmtnode.api.edge import Edge
 from mgmtnode.api.events import Events, EventSource
 from mgmtnode.api.gateway import Gateway
 from mgmtnode.api.health import Check, Health
 from mgmtnode.api.problems import Catalogue
 from mgmtnode.api.rest import Rest
 from mgmtnode.api.server import HttpServer, Listen
+from mgmtnode.bus.message import Event
 from mgmtnode.errors import ErrorCode
 from mgmtnode.ports import Rng
+from mgmtnode.telemetry.families import HTTP_WAITING
 from mgmtnode.telemetry.metrics import CONTENT_TYPE
-
-
-class Numbers(Observer, Protocol):
-    """The part of ``mgmtnode.telemetry.metrics`` the API needs."""
-
-    def text(self) -> bytes: ...
+from mgmtnode.telemetry.telemetry import Telemetry
 
 
 class HttpApi:
     """Built by the node once its services are; ``app`` is the ASGI application, for tests without a socket.
+    ``codes`` and ``told`` (the kinds of events) are for the documents.
 
     Stopping goes ``drain`` (not ready any more, still answering), then ``stop``.
     """
@@ -37,17 +34,19 @@ class HttpApi:
         *,
         events: EventSource,
         checks: Mapping[str, Check],
-        metrics: Numbers,
+        telemetry: Telemetry,
         rng: Rng,
         codes: Iterable[ErrorCode] = (),
+        told: Iterable[type[Event]] = (),
         listen: Listen | None = None,
     ) -> None:
         catalogue = Catalogue(codes)
         self.gateway = gateway
-        self.health = Health(checks, metrics.text, CONTENT_TYPE)
+        self.health = Health(checks, telemetry.metrics.text, CONTENT_TYPE)
         self.events = Events(gateway, events)
-        self.edge = Edge(catalogue, rng, metrics)
-        docs = Docs(gateway.operations, catalogue)
+        self.edge = Edge(catalogue, rng, telemetry)
+        telemetry.metrics.read(HTTP_WAITING, lambda: gateway.waiting)
+        docs = Docs(gateway.operations, catalogue, told)
         extra = [*self.health.routes(), *self.events.routes(), *docs.routes()]
         self.app = Rest(gateway, extra).app(self.edge)
         self._server = HttpServer(self.app, listen or Listen())

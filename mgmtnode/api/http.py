@@ -45,7 +45,7 @@ class Reply:
 
 
 class Request:
-    """``request_id`` is the caller's X-Request-ID or a new one; ``api`` names what is asked, for metrics."""
+    """``request_id`` is the caller's X-Request-ID or a new one; ``route`` is the template of its path, for metrics."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope, self.receive, self.send = scope, receive, send
@@ -53,8 +53,7 @@ class Request:
         self.path: str = scope["path"]
         self.params: dict[str, str] = {}
         self.headers = _headers(scope["headers"])
-        self.request_id = ""
-        self.api = ""
+        self.request_id = self.traceparent = self.route = ""
         self.status = 0
 
     @property
@@ -145,6 +144,8 @@ class Request:
         """Sends the head of the answer; ``Reply`` or a stream's chunks follow."""
         self.status = status
         lines = [*SAFE, (b"x-request-id", self.request_id.encode())]
+        if self.traceparent:
+            lines.append((b"traceparent", self.traceparent.encode()))
         if media_type:
             lines.append((b"content-type", media_type.encode()))
         lines.extend((n.lower().encode(), v.encode("latin-1", "replace")) for n, v in headers.items())

@@ -16,6 +16,7 @@ Endpoint = Callable[[Request], Awaitable[Reply | None]]
 class Leaf:
     endpoint: Endpoint
     api: str
+    path: str
     names: tuple[str, ...]
 
 
@@ -42,7 +43,7 @@ class Paths:
                 node = node.children.setdefault(segment, Node())
         if method in node.methods:
             raise ValueError(f"{method} {path} is declared by both {node.methods[method].api} and {api}")
-        node.methods[method] = Leaf(endpoint, api, tuple(names))
+        node.methods[method] = Leaf(endpoint, api, path, tuple(names))
 
     def has(self, method: str, path: str) -> bool:
         segments = path.strip("/").split("/")
@@ -56,7 +57,7 @@ class Paths:
             leaf = node.methods.get("GET" if request.method == "HEAD" else request.method)
             if leaf:
                 request.params = dict(zip(leaf.names, values, strict=True))
-                request.api = leaf.api
+                request.route = leaf.path
                 return await leaf.endpoint(request)
             allowed |= node.methods.keys()
         return _refuse(request, allowed)

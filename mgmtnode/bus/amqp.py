@@ -19,7 +19,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from amqp.exceptions import AMQPError
 from kombu.connection import Connection
@@ -28,7 +28,7 @@ from kombu.messaging import Consumer
 
 from mgmtnode.bus.envelope import pack
 from mgmtnode.bus.link import SOCKET_TIMEOUT, STOP_TIMEOUT, Link
-from mgmtnode.bus.transport import Receiver
+from mgmtnode.bus.transport import Receiver, Traffic
 from mgmtnode.ports import Rng
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,7 @@ QUEUE_LENGTH = 100_000
 MAX_BUFFERED_BYTES = 32 << 20
 MAX_BUFFERED_SECONDS = 30.0
 MAX_UNREAD_BYTES = 32 << 20
+COUNTED = ("sent", "sent_bytes", "received", "received_bytes", "returned", "stale", "foreign", "undecodable")
 
 # What py-amqp raises when a connection breaks or a frame cannot be decoded: it ends a session, not the link.
 BROKEN = (
@@ -57,9 +58,9 @@ BROKEN = (
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where it is (the nodes of one RabbitMQ cluster, tried in turn)."""
+    """``url``: where it is; of the nodes of one RabbitMQ cluster, which are tried in turn, with semicolons between."""
 
-    urls: tuple[str, ...]
+    url: str
     rng: Rng
 
 
@@ -73,12 +74,14 @@ class Outbound(NamedTuple):
 class AmqpLink(Link):
     """One connection through kombu."""
 
-    broken = BROKEN
+    broken: ClassVar[tuple[type[Exception], ...]] = BROKEN
 
     def __init__(self, name: str, broker: Broker, changed: Callable[[], None]) -> None:
         super().__init__(name, broker.rng, changed)
-        self._urls = broker.urls
-        self.counts: Counter[str] = Counter()
+        self._urls = [part.strip() for part in broker.url.split(";") if part.strip()]
+        self.counts: Counter[str] = Counter(
+            dict.fromkeys(COUNTED, 0)
+        )  # read by the loop's thread: it never grows
         self.channel: Any = None
 
     def _connect(self) -> Any:
@@ -153,6 +156,8 @@ class Publisher(AmqpLink):
         )
         mandatory = not outbound.exchange
         self.channel.basic_publish(message, outbound.exchange, outbound.key, mandatory=mandatory)
+        self.counts["sent"] += 1
+        self.counts["sent_bytes"] += len(outbound.body)
 
     def _has_work(self) -> bool:
         return bool(self._queue) and not self.blocked
@@ -216,6 +221,8 @@ class Listener(AmqpLink):
 
     def _on_message(self, message: Any) -> None:
         if message.content_type == CONTENT_TYPE:
+            self.counts["received"] += 1
+            self.counts["received_bytes"] += len(message.body)
             self._inbox.put("", bytes(message.body))
         else:
             self.counts["foreign"] += 1
@@ -295,7 +302,7 @@ class AmqpTransport:
     wait to leave, MAX_UNREAD_BYTES that wait for the loop, QUEUE_LENGTH and MESSAGE_TTL in the broker."""
 
     def __init__(self, url: str, address: str, *, rng: Rng) -> None:
-        broker = Broker(tuple(part.strip() for part in url.split(";") if part.strip()), rng)
+        broker = Broker(url, rng)
         self._address = address
         self._inflow = Inflow()
         self._changes = asyncio.Event()
@@ -316,8 +323,23 @@ class AmqpTransport:
         return self._publisher.buffered_bytes > MAX_BUFFERED_BYTES
 
     @property
+    def connections(self) -> int:
+        """How many connections were made so far."""
+        return self._publisher.sessions + self._listener.sessions
+
+    @property
     def counts(self) -> Counter[str]:
         return self._publisher.counts + self._listener.counts
+
+    @property
+    def traffic(self) -> Traffic:
+        out, into = self._publisher.counts, self._listener.counts
+        return Traffic(
+            batches={name: out[name] + into[name] for name in COUNTED if not name.endswith("_bytes")},
+            bytes={"sent": out["sent_bytes"], "received": into["received_bytes"]},
+            buffered=self._publisher.buffered_bytes,
+            reconnects=sum(max(0, link.sessions - 1) for link in (self._publisher, self._listener)),
+        )
 
     async def start(self, receiver: Receiver) -> None:
         self._inflow.receiver, self._inflow.loop = receiver, asyncio.get_running_loop()
@@ -331,6 +353,10 @@ class AmqpTransport:
         self._publisher.stop()
         await self._until(lambda: self._publisher.ended and self._listener.ended, 2 * STOP_TIMEOUT)
         self._inflow.receiver = None
+
+    def renew(self) -> None:
+        self._listener.renew()
+        self._publisher.renew()
 
     def send(self, destination: str, envelopes: Sequence[bytes]) -> None:
         self._put("", destination, envelopes)

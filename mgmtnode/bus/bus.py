@@ -14,9 +14,11 @@ from mgmtnode.bus.calls import Calls
 from mgmtnode.bus.context import CallContext, current
 from mgmtnode.bus.dispatch import Dispatcher
 from mgmtnode.bus.envelope import Envelope, HintBody, Kind, encode, unpack
+from mgmtnode.bus.figures import show, show_queues, show_transport
 from mgmtnode.bus.inbox import MAX_HOPS, Inbox
 from mgmtnode.bus.message import Event, Message, type_name
 from mgmtnode.bus.outgoing import Outgoing
+from mgmtnode.bus.probe import Probe
 from mgmtnode.bus.routing import HERE, Router, Target
 from mgmtnode.bus.subscriptions import Subscriptions
 from mgmtnode.bus.transport import Transport
@@ -24,6 +26,9 @@ from mgmtnode.errors import OVERLOADED, TIMEOUT, UNAVAILABLE, ApiError
 from mgmtnode.ports import Clock, Rng
 from mgmtnode.ring.slots import Slots, slot_of
 from mgmtnode.tasks.serial import Level, SerialQueues
+from mgmtnode.telemetry.families import BUS_CALL_SECONDS
+from mgmtnode.telemetry.metrics import Metrics
+from mgmtnode.telemetry.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +37,7 @@ M = TypeVar("M", bound=Message[Any])
 E = TypeVar("E", bound=Event)
 Hinted = Callable[[int, str, str], None]
 
+LOCAL, REMOTE = "local", "remote"
 LEAST = 0.001
 MAX_SENDS = 20_000
 STOP_SECONDS = 6.0  # a statement of the database that a subscriber waits for may take five
@@ -55,8 +61,10 @@ class Bus:
         clock: Clock,
         rng: Rng,
         queues: SerialQueues | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.name, self.slots, self.transport = name, slots, transport
+        telemetry = telemetry or Telemetry(clock)
         self.queues = SerialQueues(clock) if queues is None else queues
         self.counts: Counter[str] = Counter()
         self.undecodable: deque[bytes] = deque(maxlen=SAMPLES)
@@ -65,7 +73,17 @@ class Bus:
         self._dispatcher = Dispatcher(clock, self.queues)
         self._subscriptions = Subscriptions(self._dispatcher)
         self._outgoing = Outgoing(transport)
-        self._inbox = Inbox(clock, self._router, self._outgoing, self._dispatcher, transport.address)
+        self._asking = telemetry.operation(
+            "call", ("message", "where"), family=BUS_CALL_SECONDS, logger=log, kind="client"
+        )
+        self._inbox = Inbox(
+            clock,
+            self._router,
+            self._outgoing,
+            self._dispatcher,
+            address=transport.address,
+            telemetry=telemetry,
+        )
         self._calls = Calls(
             clock,
             self._router,
@@ -75,8 +93,21 @@ class Bus:
             invoke=self._dispatcher.invoke,
         )
         self._hinted: Hinted | None = None
+        self._probe = Probe(clock, transport, self._outgoing, self.counts)
         self._sends: dict[asyncio.Task[None], None] = {}  # in order, so that a simulation can repeat it
         slots.on_change(self._calls.slots_changed)
+        self._show(telemetry.metrics)
+
+    def _show(self, metrics: Metrics) -> None:
+        show(
+            metrics,
+            pending=self._calls,
+            serving=self._inbox,
+            incidents=self.incidents,
+            subscriptions=self._subscriptions,
+        )
+        show_transport(metrics, self.transport)
+        show_queues(metrics, self.queues)
 
     # Who listens.
 
@@ -103,6 +134,11 @@ class Bus:
         """Event types that may come from other nodes, for subscribers to a base class."""
         self._subscriptions.declare(event_types)
 
+    def on_remote_event(self, fn: Callable[[], None]) -> None:
+        """``fn()`` is called when another node tells of any event, known here or not. It must not raise, and must be
+        quick: this spares reading events of which only matters that they are there."""
+        self._subscriptions.woken.append(fn)
+
     def on_hint(self, fn: Hinted) -> None:
         """``fn(seq, job_uuid, resource_uuid)`` hears that a job waits in a slot of this node. It must not
         raise."""
@@ -116,19 +152,20 @@ class Bus:
         ``core.overloaded``, ``core.no-handler``, ``core.reentry``. On this node the handler runs in the
         calling task: cancelling the caller cancels it."""
         kind = self._router.kind(type(msg))
-        context = current.get()
+        inherited = current.get().deadline
         now = self._clock.monotonic()
         deadline = now + (kind.timeout if timeout is None or timeout > kind.timeout else timeout)
-        if context.deadline is not None and context.deadline < deadline:
-            deadline = context.deadline
+        if inherited is not None and inherited < deadline:
+            deadline = inherited
         if deadline - now <= LEAST:
             raise TIMEOUT.error(f"no time is left to call {kind.name}")
         target = self._router.target(kind, msg)
         answer: R
-        if target is HERE:
-            answer = await self._dispatcher.invoke(msg, deadline, context)
-        else:
-            answer = await self._calls.ask(msg, kind, target, deadline=deadline, context=context)
+        with self._asking(kind.name, LOCAL if target is HERE else REMOTE):
+            if target is HERE:
+                answer = await self._dispatcher.invoke(msg, deadline, current.get())
+            else:
+                answer = await self._calls.ask(msg, kind, target, deadline=deadline, context=current.get())
         return answer
 
     async def call_many(self, msgs: Sequence[Message[R]], parallel: int = 10) -> list[R | ApiError]:
@@ -163,7 +200,7 @@ class Bus:
         if len(self._sends) >= MAX_SENDS:
             raise OVERLOADED.error(f"{MAX_SENDS} sent messages are at work already", retry_after=1.0)
         # Nobody waits for it, so it has neither the sender's deadline nor the keys its callers hold.
-        own = CallContext(None, (), context.trace, context.work)
+        own = CallContext(None, (), context.trace, context.work, None, context.span)
         task = asyncio.get_running_loop().create_task(self._run_sent(msg, own))
         self._sends[task] = None
         task.add_done_callback(self._sends.pop)
@@ -178,7 +215,11 @@ class Bus:
     def _send_away(self, msg: Message[Any], target: Target, context: CallContext) -> None:
         body = msgspec.Raw(msgspec.json.encode(msg))
         envelope = self._new(Kind.SEND, type_name(type(msg)), target, body)
-        envelope.trace, envelope.work = context.trace or envelope.id, context.work
+        envelope.trace, envelope.work, envelope.span = (
+            context.trace or envelope.id,
+            context.work,
+            context.span,
+        )
         self._route(envelope)
 
     def publish(self, event: Event) -> None:
@@ -247,6 +288,8 @@ class Bus:
                     self._subscriptions.hear_remote(envelope.type, envelope.body)
             case Kind.HINT:
                 self._take_hint(envelope)
+            case Kind.PROBE:
+                self._probe.heard()
 
     def _take_hint(self, envelope: Envelope) -> None:
         if envelope.slot is None or self.slots.owner(envelope.slot) != self.name:
@@ -294,6 +337,15 @@ class Bus:
     async def start(self) -> None:
         await self.transport.start(self)
 
+    async def probe(self) -> None:
+        """To be called every other second, see Probe."""
+        self._probe.send(self._calls.next_id())
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps this node from hearing and reaching the others, in words."""
+        return self._probe.trouble
+
     async def drain(self, timeout: float) -> bool:
         """Waits until no handler runs and no call waits, at most ``timeout`` seconds; whether it came to
         that."""
@@ -329,5 +381,9 @@ class Bus:
             "queues": self.queues.snapshot(),
             "subscriptions": self._subscriptions.snapshot(),
             "serving": len(self._inbox),
-            "counts": dict(self.counts + self._inbox.counts) | {"late_replies": self._calls.late},
+            "counts": self.incidents(),
         }
+
+    def incidents(self) -> dict[str, int]:
+        """How often an envelope went another way than straight there, by what happened to it."""
+        return dict(self.counts + self._inbox.counts) | {"late_replies": self._calls.late}

@@ -87,7 +87,9 @@ class Dispatcher:
             chain = (*chain, key)
         running = Running(handler.name, key, now, context.trace)
         self._running[running] = None
-        token = current.set(CallContext(deadline, chain, context.trace, context.work))
+        token = current.set(
+            CallContext(deadline, chain, context.trace, context.work, None, context.span, context.request)
+        )
         try:
             return await self._limited(handler, msg, running, deadline - now)
         finally:

@@ -24,13 +24,14 @@ class Kind(StrEnum):
     SEND = "send"
     EVENT = "event"
     HINT = "hint"
+    PROBE = "probe"
 
 
 class Envelope(msgspec.Struct, kw_only=True, omit_defaults=True):
     """``slot`` or ``node`` say whom it is for. ``remaining_ms`` is the deadline: clocks of two machines are
     never compared. ``reply_to`` is the address of who sent it, ``correlation`` the id of the call a reply is
-    for, ``hops`` how often it was passed on. ``chain``, ``trace`` and ``work`` are the call context. Fields
-    are only ever added."""
+    for, ``hops`` how often it was passed on. ``chain``, ``trace``, ``span`` and ``work`` are the call context.
+    Fields are only ever added."""
 
     id: str
     kind: Kind
@@ -46,6 +47,7 @@ class Envelope(msgspec.Struct, kw_only=True, omit_defaults=True):
     work: WorkToken | None = None
     body: msgspec.Raw = NO_BODY
     error: Problem | None = None
+    span: str = ""
 
 
 class HintBody(msgspec.Struct, kw_only=True):

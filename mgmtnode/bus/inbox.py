@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from mgmtnode.bus.calls import NOT_HERE
-from mgmtnode.bus.context import CallContext
+from mgmtnode.bus.context import CallContext, current
 from mgmtnode.bus.dispatch import Dispatcher
 from mgmtnode.bus.envelope import Envelope, Kind, encode
 from mgmtnode.bus.message import Message, type_name
@@ -19,6 +19,7 @@ from mgmtnode.bus.outgoing import Outgoing
 from mgmtnode.bus.routing import MessageKind, Router, Target
 from mgmtnode.errors import INTERNAL, INVALID, NO_HANDLER, OVERLOADED, TIMEOUT, ApiError, Problem
 from mgmtnode.ports import Clock
+from mgmtnode.telemetry.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +38,12 @@ class Answered:
         self._done: OrderedDict[str, bytes] = OrderedDict()
         self._bytes = 0
 
-    def __contains__(self, id: str) -> bool:
-        """Whether it runs, or is done."""
-        return id in self._running or id in self._done
-
     def begin(self, id: str) -> None:
         self._running.add(id)
+
+    def __contains__(self, id: str) -> bool:
+        """It runs, or is done."""
+        return id in self._running or id in self._done
 
     def reply(self, id: str) -> bytes:
         """Empty while it runs, or when it has none."""
@@ -64,9 +65,17 @@ class Inbox:
     """Serves calls and sends of other nodes, each in a task of its own, at most MAX_SERVING at once."""
 
     def __init__(
-        self, clock: Clock, router: Router, outgoing: Outgoing, dispatcher: Dispatcher, address: str
+        self,
+        clock: Clock,
+        router: Router,
+        outgoing: Outgoing,
+        dispatcher: Dispatcher,
+        *,
+        address: str,
+        telemetry: Telemetry,
     ) -> None:
         self._clock, self._router, self._outgoing = clock, router, outgoing
+        self._serving = telemetry.operation("serve", ("message",), logger=log, kind="server")
         self._dispatcher, self._address = dispatcher, address
         self._kinds: dict[str, MessageKind] = {}
         self._answered = Answered()
@@ -77,7 +86,8 @@ class Inbox:
         self._kinds[type_name(cls)] = self._router.kind(cls)
 
     def accept(self, envelope: Envelope) -> None:
-        if envelope.id in self._answered:  # first, because the slot may have left since it came
+        # Before the slot is looked at: if it moved while the call runs here, the new owner must not run it too.
+        if envelope.id in self._answered:
             self._repeat(envelope)
         elif not self._router.is_here(Target(envelope.slot, envelope.node)):
             self._pass_on(envelope)
@@ -139,8 +149,10 @@ class Inbox:
         except msgspec.DecodeError as exc:
             raise INVALID.error(f"{envelope.type}: {exc}") from exc
         deadline = self._clock.monotonic() + left
-        context = CallContext(deadline, envelope.chain, envelope.trace, envelope.work)
-        return await self._dispatcher.invoke(msg, deadline, context)
+        context = CallContext(deadline, envelope.chain, envelope.trace, envelope.work, None, envelope.span)
+        current.set(context)  # for what is told of it outside of the handler; the task is this call's alone
+        with self._serving(envelope.type):
+            return await self._dispatcher.invoke(msg, deadline, current.get())
 
     def refuse(self, envelope: Envelope, error: ApiError) -> None:
         """Answers without having run it; it may come again."""

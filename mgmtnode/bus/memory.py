@@ -4,10 +4,11 @@ cluster."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 
 from mgmtnode.bus.envelope import pack
-from mgmtnode.bus.transport import Receiver
+from mgmtnode.bus.transport import Receiver, Traffic
 
 Deliver = Callable[[], None]
 Schedule = Callable[[str, str, Deliver], None]
@@ -25,6 +26,7 @@ class Hub:
     def __init__(self, schedule: Schedule = _at_once) -> None:
         self.schedule = schedule
         self._listening: dict[str, Receiver] = {}
+        self.received: Counter[str] = Counter()
 
     def transport(self, address: str) -> MemoryTransport:
         return MemoryTransport(self, address)
@@ -46,6 +48,7 @@ class Hub:
 
     def _arrive(self, source: str, destination: str, batch: bytes) -> None:
         if receiver := self._listening.get(destination):
+            self.received[destination] += 1
             receiver.on_batch(batch)
         elif sender := self._listening.get(source):
             sender.on_undeliverable(destination, batch)
@@ -57,6 +60,7 @@ class MemoryTransport:
     def __init__(self, hub: Hub, address: str) -> None:
         self._hub, self._address = hub, address
         self._started = False
+        self._sent = self._sent_bytes = 0
 
     @property
     def address(self) -> str:
@@ -70,6 +74,11 @@ class MemoryTransport:
     def overloaded(self) -> bool:
         return False
 
+    @property
+    def traffic(self) -> Traffic:
+        received = self._hub.received[self._address]
+        return Traffic({"sent": self._sent, "received": received}, {"sent": self._sent_bytes})
+
     async def start(self, receiver: Receiver) -> None:
         self._hub.join(self._address, receiver)
         self._started = True
@@ -78,10 +87,19 @@ class MemoryTransport:
         self._started = False
         self._hub.leave(self._address)
 
+    def renew(self) -> None:
+        """There is no connection."""
+
     def send(self, destination: str, envelopes: Sequence[bytes]) -> None:
-        for batch in pack(envelopes):
+        for batch in self._counted(envelopes):
             self._hub.carry(self._address, destination, batch)
 
     def publish(self, envelopes: Sequence[bytes]) -> None:
-        for batch in pack(envelopes):
+        for batch in self._counted(envelopes):
             self._hub.carry_to_all(self._address, batch)
+
+    def _counted(self, envelopes: Sequence[bytes]) -> Iterator[bytes]:
+        for batch in pack(envelopes):
+            self._sent += 1
+            self._sent_bytes += len(batch)
+            yield batch

@@ -9,8 +9,20 @@ resending and deduplication are the bus's. It never blocks the event loop and ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What a transport carried since it began: ``batches`` by what became of them, ``bytes`` sent and received.
+    ``buffered``: bytes that wait to leave now."""
+
+    batches: Mapping[str, int] = field(default_factory=dict)
+    bytes: Mapping[str, int] = field(default_factory=dict)
+    buffered: int = 0
+    reconnects: int = 0
 
 
 class Receiver(Protocol):
@@ -46,6 +58,9 @@ class Transport(Protocol):
         """Whether too much waits to leave; nothing more is sent until that has gone."""
         ...
 
+    @property
+    def traffic(self) -> Traffic: ...
+
     async def start(self, receiver: Receiver) -> None:
         """Connects. Returns after a bounded time even if it cannot, and then goes on trying."""
         ...
@@ -53,6 +68,10 @@ class Transport(Protocol):
     async def stop(self) -> None:
         """Sends what is buffered (for a bounded time), and leaves: others learn that nobody listens here any
         more."""
+        ...
+
+    def renew(self) -> None:
+        """Makes the connections anew: they look well, and nothing comes through."""
         ...
 
     def send(self, destination: str, envelopes: Sequence[bytes]) -> None:

@@ -80,6 +80,8 @@ class ThreadHeart:
         """One heartbeat. False once the loop is closed."""
         sent_at = self._clock.monotonic()
         answered: Callable[[], None] = self._tick
+        if not _soon(loop, self._tick):  # apart from the answer: a slow database is not a loop that hangs
+            return False
         if sent_at - self._ticked <= LOOP_SECONDS:
             try:
                 self._connection.execute(repository.TAKE_LOCK, {"name": self._name})
@@ -90,11 +92,7 @@ class ThreadHeart:
                 answered = lambda: self._told(sent_at, beat, told)  # noqa: E731  # closes over this beat
         else:
             log.error("the event loop has stood still for %.0f s: no heartbeat", sent_at - self._ticked)
-        try:
-            loop.call_soon_threadsafe(answered)
-        except RuntimeError:
-            return False
-        return True
+        return _soon(loop, answered)
 
     def _tick(self) -> None:
         self._ticked = self._clock.monotonic()
@@ -110,6 +108,15 @@ class NoHeart:
 
     async def stop(self) -> None:
         """Nothing was started."""
+
+
+def _soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> bool:
+    """False once the loop is closed."""
+    try:
+        loop.call_soon_threadsafe(callback)
+    except RuntimeError:
+        return False
+    return True
 
 
 class TaskHeart:

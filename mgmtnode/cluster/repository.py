@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import CursorResult, Executable, bindparam, delete, func, insert, select, text, true, update
@@ -32,6 +33,18 @@ class NodeRow(NamedTuple):
     incarnation: int
     state: NodeState
     label: str
+
+
+class NodeRecord(NamedTuple):
+    name: str
+    state: NodeState
+    incarnation: int
+    address: str
+    version: str
+    started_at: datetime
+    hb_seq: int | None
+    in_flight: int
+    queued: int
 
 
 class SlotRow(NamedTuple):
@@ -122,6 +135,25 @@ def present(tx: Tx) -> dict[str, NodeRow]:
     """The nodes that are in the cluster."""
     rows = tx.execute(PRESENT_NODES)
     return {str(r[0]): NodeRow(str(r[0]), int(r[1]), NodeState(r[2]), str(r[3])) for r in rows}
+
+
+def node_rows(tx: Tx) -> list[NodeRecord]:
+    """All nodes there ever were, with their leases."""
+    columns = (
+        node.c.name,
+        node.c.state,
+        node.c.incarnation,
+        node.c.address,
+        node.c.version,
+        node.c.started_at,
+    )
+    here = node.outerjoin(lease, (lease.c.name == node.c.name) & (lease.c.incarnation == node.c.incarnation))
+    statement = select(*columns, lease.c.hb_seq, lease.c.inflight, lease.c.queued)
+    rows = tx.execute(statement.select_from(here).order_by(node.c.name))
+    return [
+        NodeRecord(r[0], NodeState(r[1]), int(r[2]), r[3], r[4], r[5], r[6], int(r[7] or 0), int(r[8] or 0))
+        for r in rows
+    ]
 
 
 def register(tx: Tx, me: Identity) -> int:

@@ -12,6 +12,7 @@ from sqlalchemy.pool import QueuePool
 from mgmtnode.db.group_commit import SqliteDatabase
 from mgmtnode.db.session import SqlDatabase
 from mgmtnode.ports import Clock
+from mgmtnode.telemetry.telemetry import Telemetry
 
 DRIVERS = ("sqlite", "postgresql", "postgresql+psycopg2")
 EXAMPLE = "postgresql+psycopg2://USER:PASSWORD@HOST/NAME"
@@ -26,6 +27,7 @@ PG_OPTIONS = " ".join(
         "tcp_keepalives_interval": "1",
         "tcp_keepalives_count": "3",
         "timezone": "UTC",
+        "jit": "off",  # statements are short; a plan whose cost is guessed too high takes seconds to compile
     }.items()
 )
 
@@ -55,7 +57,14 @@ def sqlite_file(url: str) -> Path | None:
     return Path(name) if url.startswith("sqlite") and name and name != ":memory:" else None
 
 
-def open_database(url: str, clock: Clock, *, label: str = "mn/node", connections: int = 8) -> SqlDatabase:
+def open_database(
+    url: str,
+    clock: Clock,
+    *,
+    label: str = "mn/node",
+    connections: int = 8,
+    telemetry: Telemetry | None = None,
+) -> SqlDatabase:
     """``sqlite:///FILE`` or ``postgresql+psycopg2://…``. Does not connect yet. Raises BadUrl.
 
     ``label``: what the connections are called in ``pg_stat_activity``.
@@ -63,9 +72,15 @@ def open_database(url: str, clock: Clock, *, label: str = "mn/node", connections
     check_url(url)
     if url.startswith("sqlite"):
         writer, reader = _sqlite(url, "BEGIN IMMEDIATE", 1), _sqlite(url, "BEGIN", 2, "query_only=ON")
-        return SqliteDatabase(writer, reader, clock, readers=2)
+        return SqliteDatabase(writer, reader, clock, readers=2, telemetry=telemetry)
     engine = _postgres(url, label, connections)
-    return SqlDatabase(engine, engine, clock, writers=connections, readers=max(2, connections // 2))
+    readers = max(2, connections // 2)
+    return SqlDatabase(engine, engine, clock, writers=connections, readers=readers, telemetry=telemetry)
+
+
+def memory_engine() -> Engine:
+    """An SQLite database in memory, on one connection: for simulations, which run each transaction in one go."""
+    return _sqlite("sqlite://", "BEGIN IMMEDIATE", 1)
 
 
 def _sqlite(url: str, begin: str, size: int, *pragmas: str) -> Engine:

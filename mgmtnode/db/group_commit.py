@@ -21,6 +21,7 @@ from mgmtnode.db.faults import convert
 from mgmtnode.db.session import SqlDatabase, Tx, tell, to_its_end
 from mgmtnode.errors import DATABASE_DOWN
 from mgmtnode.ports import Clock
+from mgmtnode.telemetry.telemetry import Telemetry
 
 T = TypeVar("T")
 BATCH = 128  # pieces of work that share a commit at most; bounds how long the first of them waits
@@ -52,14 +53,22 @@ class Pending:
 class SqliteDatabase(SqlDatabase):
     """One writer thread that commits in groups; readers beside it see the last commit."""
 
-    def __init__(self, writer: Engine, reader: Engine, clock: Clock, *, readers: int) -> None:
-        super().__init__(writer, reader, clock, writers=1, readers=readers)
+    def __init__(
+        self,
+        writer: Engine,
+        reader: Engine,
+        clock: Clock,
+        *,
+        readers: int,
+        telemetry: Telemetry | None = None,
+    ) -> None:
+        super().__init__(writer, reader, clock, writers=1, readers=readers, telemetry=telemetry)
         self._queue: deque[Pending] = deque()
         self._wake = threading.Condition()
         self._closed = False
         self._thread: threading.Thread | None = None
 
-    async def write(self, work: Callable[[Tx], T]) -> T:
+    async def _write(self, work: Callable[[Tx], T]) -> T:
         pending = Pending(work, asyncio.get_running_loop().create_future())
         with self._wake:
             if self._closed:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -18,6 +18,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from mgmtnode.db.faults import Fault, convert, fault_of
 from mgmtnode.errors import DATABASE_DOWN
 from mgmtnode.ports import Clock
+from mgmtnode.telemetry import families
+from mgmtnode.telemetry.metrics import Metrics
+from mgmtnode.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from mgmtnode.bus.message import Event, InTx
@@ -107,8 +110,24 @@ class Database(Protocol):
 class SqlDatabase:
     """``writer`` and ``reader`` may be one engine (PostgreSQL) or two (SQLite: one writer, readers beside it)."""
 
-    def __init__(self, writer: Engine, reader: Engine, clock: Clock, *, writers: int, readers: int) -> None:
+    def __init__(
+        self,
+        writer: Engine,
+        reader: Engine,
+        clock: Clock,
+        *,
+        writers: int,
+        readers: int,
+        telemetry: Telemetry | None = None,
+    ) -> None:
         self.hooks: TxHooks | None = None
+        self.in_flight = 0
+        telemetry = telemetry or Telemetry(clock)
+        self._metrics = telemetry.metrics
+        self._transaction = telemetry.operation(
+            "transaction", ("kind",), family=families.DB_SECONDS, logger=log, kind="client"
+        )
+        show(self._metrics, self, {id(engine): engine for engine in (writer, reader)}.values())
         self._writer, self._reader, self._clock = writer, reader, clock
         self._write_pool = ThreadPoolExecutor(writers, "db-write")
         self._read_pool = ThreadPoolExecutor(readers, "db-read")
@@ -122,10 +141,21 @@ class SqlDatabase:
         return self._writer
 
     async def write(self, work: Callable[[Tx], T]) -> T:
-        return await self._in_thread(self._write_pool, self._writer, work)
+        return await self._told("write", self._write(work))
 
     async def read(self, work: Callable[[Tx], T]) -> T:
-        return await self._in_thread(self._read_pool, self._reader, work)
+        return await self._told("read", self._in_thread(self._read_pool, self._reader, work))
+
+    async def _write(self, work: Callable[[Tx], T]) -> T:
+        return await self._in_thread(self._write_pool, self._writer, work)
+
+    async def _told(self, kind: str, transaction: Awaitable[T]) -> T:
+        self.in_flight += 1
+        try:
+            with self._transaction(kind):
+                return await transaction
+        finally:
+            self.in_flight -= 1
 
     async def close(self) -> None:
         loop = asyncio.get_running_loop()
@@ -161,12 +191,25 @@ class SqlDatabase:
                 # A connection that was dead already is nobody's fault, and what had not reached COMMIT is undone.
                 stale = attempt == 0 and exc.connection_invalidated and tx is not None and not tx.committing
                 if attempt + 1 < ATTEMPTS and (fault is Fault.COLLISION or stale):
+                    self._metrics.count(families.DB_RETRIES)
                     time.sleep(FIRST_PAUSE * 2**attempt)
                     continue
                 raise convert(exc) from exc
             except PoolTimeout as exc:
                 raise DATABASE_DOWN.error("all database connections are in use", retry_after=1.0) from exc
         raise AssertionError("unreachable")
+
+
+def show(metrics: Metrics, db: SqlDatabase, engines: Iterable[Engine]) -> None:
+    """The database's gauges."""
+    pools: list[Any] = [engine.pool for engine in engines]  # QueuePools, which their annotation does not say
+
+    def limit(pool: Any) -> int:
+        return int(pool.size() + max(0, pool._max_overflow))
+
+    metrics.read(families.DB_IN_FLIGHT, lambda: db.in_flight)
+    metrics.read(families.DB_POOL_SIZE, lambda: sum(limit(pool) for pool in pools))
+    metrics.read(families.DB_POOL_IN_USE, lambda: sum(pool.checkedout() for pool in pools))
 
 
 def _once(tx: Tx, work: Callable[[Tx], T]) -> T:

@@ -122,6 +122,10 @@ job = Table(
     Column("ended_at", UtcTime),
     Column("result", JsonOf(), comment="the reply, once Succeeded"),
     Column("error", JsonOf(Problem), comment="what went wrong, once Failed or Cancelled"),
+    Column("trace", String(32), nullable=False, server_default="", comment="id of the request it is for"),
+    Column(
+        "span", String(16), nullable=False, server_default="", comment="its parent, if spans are recorded"
+    ),
     UniqueConstraint("account_uuid", "idempotency_key"),
     Index("ix_job_open_slot_seq", "slot", "seq", postgresql_where=OPEN, sqlite_where=OPEN),
     Index("ix_job_open_resource_seq", "resource_uuid", "seq", postgresql_where=OPEN, sqlite_where=OPEN),
@@ -282,9 +286,24 @@ resource_config = Table(
     Index(None, "name"),
 )
 
+job_reply = Table(
+    "job_reply",
+    metadata,
+    Column("job_uuid", UuidText, ForeignKey("job.uuid", ondelete="CASCADE"), primary_key=True),
+    Column("reply_to", String(255), primary_key=True, comment="the AMQP queue that hears of the job's end"),
+    Column("correlation_id", String(255), primary_key=True),
+)
+
+event_reader = Table(
+    "event_reader",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("position", String(40), nullable=False, comment="of the last event that was told on"),
+)
+
 CORE_TABLES: tuple[Table, ...] = (
     resource, share, tag, job, claim, pool, allocation, cleanup_debt, event_log,
-    cluster, node, lease, ring_slot, global_config, resource_config,
+    cluster, node, lease, ring_slot, global_config, resource_config, job_reply, event_reader,
 )  # fmt: skip
 
 TERMINAL_GUARD: dict[str, list[str]] = {

@@ -48,7 +48,7 @@ def finish(
         values["progress"] = 100
     jobs.write(tx, row.uuid, claimed.fence, claimed.state, values)
     jobs.release(tx, row.resource_uuid, row.uuid)
-    _record(tx, row, state, problem)
+    _record(tx, jobs, row, state, problem)
 
 
 def end_waiting(tx: Tx, jobs: JobRepository, row: JobRow, problem: Problem) -> bool:
@@ -58,7 +58,7 @@ def end_waiting(tx: Tx, jobs: JobRepository, row: JobRow, problem: Problem) -> b
         tx, row.uuid, {"state": state, "ended_at": tx.now, "error": problem, "steps": []}
     ):
         return False
-    _record(tx, row, state, problem)
+    _record(tx, jobs, row, state, problem)
     return True
 
 
@@ -67,7 +67,8 @@ def ended_as(problem: Problem) -> JobState:
     return JobState.CANCELLED if problem.code == CANCELLED.id else JobState.FAILED
 
 
-def _record(tx: Tx, row: JobRow, state: JobState, problem: Problem | None) -> None:
+def _record(tx: Tx, jobs: JobRepository, row: JobRow, state: JobState, problem: Problem | None) -> None:
+    tx.after_commit(lambda: jobs.watch.ended(row, state, tx.now, problem))
     tx.record(
         JobEnded(
             resource_uuid=row.uuid, state=state, api=row.api, target_uuid=row.resource_uuid, problem=problem

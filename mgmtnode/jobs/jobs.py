@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 import msgspec
 
 from mgmtnode.bus.bus import Bus
-from mgmtnode.bus.message import ApiJob, Internal, Route, to_node
+from mgmtnode.bus.context import current
+from mgmtnode.bus.message import NOTHING, ApiJob, Internal, Nothing, Route, by_resource, to_node
 from mgmtnode.config.configs import GlobalConfigs
 from mgmtnode.config.global_config import GlobalConfig
 from mgmtnode.db.patience import outlast
@@ -24,6 +25,7 @@ from mgmtnode.jobs.acceptance import JOB_DEADLINE, JOB_QUEUE, Acceptance, Accept
 from mgmtnode.jobs.claim import Claimed
 from mgmtnode.jobs.dry_run import plan
 from mgmtnode.jobs.ending import JobEnded, end_waiting
+from mgmtnode.jobs.floor import RunFloor
 from mgmtnode.jobs.job import Caller, Job, JobState, Plan, StepRecord
 from mgmtnode.jobs.repository import JobRepository
 from mgmtnode.jobs.runner import Runner
@@ -53,6 +55,10 @@ RETENTION = GlobalConfig("job.retention", 30 * 86400, "Ended jobs are kept this 
 JOB_CONFIGS = (JOB_DEADLINE, JOB_QUEUE, JOB_OPEN, UNDO_SECONDS, RETENTION)
 
 
+Started = tuple[str, str]
+"""A job that somebody has begun, and its resource."""
+
+
 class Progress(Data):
     """Where a running job is right now, as its owner knows."""
 
@@ -66,6 +72,16 @@ class GetProgress(Internal[Progress], frozen=True, kw_only=True):
     timeout: ClassVar[float] = 1.0
 
     node: str
+    job_uuid: str
+
+
+class StopJob(Internal[Nothing], frozen=True, kw_only=True):
+    """Somebody asked a running job to stop: its owner need not wait for the next sweep to find out."""
+
+    route: ClassVar[Route] = by_resource("resource_uuid")
+    timeout: ClassVar[float] = 5.0
+
+    resource_uuid: str
     job_uuid: str
 
 
@@ -117,10 +133,12 @@ class Jobs:
         self._by_type: dict[type[ApiJob[Any]], JobSpec] = {}
         self._ends = Ends()
         self._just_ended: deque[str] = deque(maxlen=RECENT)
+        self.floor = RunFloor(db, repository)
         self.acceptance = Acceptance(repository, lambda: config.get(JOB_QUEUE))
         self.runner: Runner | None = None
         bus.subscribe(JobEnded, self._ended)
         bus.handle(GetProgress, self._progress)
+        bus.handle(StopJob, self._stop_here)
 
     def learn_specs(self) -> None:
         """Called once the services are bound and ``specs`` is complete."""
@@ -136,22 +154,26 @@ class Jobs:
         origin: str = "",
         deadline: float | None = None,
         precondition: Callable[[Tx], None] | None = None,
+        beside: Callable[[Tx, Job], None] | None = None,
     ) -> Job:
         """The accepted job, durable; or, for a known ``key``, the one accepted before. Raises what refuses it, and
-        what ``precondition`` raises; with one, nothing may be about to change the resource."""
+        what ``precondition`` raises; with one, nothing may be about to change the resource. ``beside`` writes what
+        has to be durable together with the job, new or known."""
         if parent is None and self.runner is not None and len(self.runner) >= self._config.get(JOB_OPEN):
             raise OVERLOADED.error("this node has too many open jobs", retry_after=2.0)
-        request = self._request(msg, caller, key, parent, origin, deadline)
-        if precondition is not None:
-            request = replace(request, precondition=precondition)
-        accepted = await self._db.write(lambda tx: self.acceptance.accept(tx, request))
+        uuid = self._uuids.draw()
+        with self._jobs.watch.accepting(msg.api.name, uuid):
+            request = self._request(uuid, msg, caller, key, parent, origin, deadline)
+            request = replace(request, precondition=precondition, beside=beside)
+            accepted = await self._db.write(lambda tx: self.acceptance.accept(tx, request))
+            self._jobs.watch.accepted(accepted.job)
         if accepted.seq:
             self._announce(accepted)
         return accepted.job
 
     async def dry_run(self, msg: ApiJob[Any], caller: Caller) -> Plan:
         """What the job would do and decide; changes nothing."""
-        request = self._request(msg, caller, None, None, "", None)
+        request = self._request(self._uuids.draw(), msg, caller, None, None, "", None)
         return await plan(self._db, self.acceptance, request)
 
     async def get(self, uuid: str, caller: Caller) -> Job:
@@ -188,7 +210,7 @@ class Jobs:
     async def cancel(self, uuid: str, caller: Caller) -> Job:
         """Asks the job and its children to stop; an ended job is returned as it is."""
 
-        def request(tx: Tx) -> tuple[Job, list[str]]:
+        def request(tx: Tx) -> tuple[Job, list[Started]]:
             job = self._visible(tx, uuid, caller)
             running = [] if job.ended else self._stop(tx, self._jobs.family(tx, uuid))
             return self._visible(tx, uuid, caller), running
@@ -197,22 +219,30 @@ class Jobs:
         self._interrupt(running)
         return job
 
-    def _stop(self, tx: Tx, uuids: Iterable[str]) -> list[str]:
+    def _stop(self, tx: Tx, uuids: Iterable[str]) -> list[Started]:
         """Ends those that nobody has begun, asks the others to stop, and returns these."""
-        running: list[str] = []
+        running: list[Started] = []
         for uuid in uuids:
             row = self._jobs.request_cancel(tx, uuid)
             if row is None:
                 continue
             problem = CANCELLED.error("cancelled before it began", resource=row.resource_uuid).problem
             if row.state != JobState.PENDING or not end_waiting(tx, self._jobs, row, problem):
-                running.append(uuid)
+                running.append((uuid, row.resource_uuid))
         return running
 
-    def _interrupt(self, uuids: Iterable[str]) -> None:
-        """Those that run here hear of it now; the sweep of another owner finds the others."""
-        for uuid in uuids if self.runner is not None else ():
-            self.runner.cancel(uuid)  # type: ignore[union-attr]
+    def _interrupt(self, started: Iterable[Started]) -> None:
+        """Their owners hear of it now, if the message arrives; else their sweep finds it."""
+        for uuid, resource_uuid in started:
+            try:
+                self._bus.send(StopJob(resource_uuid=resource_uuid, job_uuid=uuid))
+            except ApiError as error:
+                log.info("job %s will find out by itself that it is to stop: %s", uuid, error)
+
+    async def _stop_here(self, msg: StopJob) -> Nothing:
+        if self.runner is not None:
+            self.runner.cancel(msg.job_uuid)
+        return NOTHING
 
     async def sweep(self) -> None:
         """Finds open jobs of own slots that nobody announced, and running ones that somebody cancelled."""
@@ -227,7 +257,8 @@ class Jobs:
         found, cancelled = await self._db.read(look)
         for seq, uuid, resource_uuid in found:
             self.runner.offer(seq, uuid, resource_uuid)
-        self._interrupt(cancelled)
+        for uuid in cancelled:
+            self.runner.cancel(uuid)
         await self._end_overdue()
 
     async def _end_overdue(self) -> None:
@@ -264,7 +295,7 @@ class Jobs:
         """Cancels the open children of a job and returns when they have ended. Those of its undo are left alone."""
         but = f"{parent_uuid}/{UNDO_KEY}"
 
-        def stop(tx: Tx) -> tuple[list[str], list[str]]:
+        def stop(tx: Tx) -> tuple[list[str], list[Started]]:
             children = self._jobs.children(tx, parent_uuid, but=but)
             below = [uuid for child in children for uuid in self._jobs.family(tx, child)]
             return children, self._stop(tx, below)
@@ -289,6 +320,7 @@ class Jobs:
 
     def _request(
         self,
+        job_uuid: str,
         msg: ApiJob[Any],
         caller: Caller,
         key: str | None,
@@ -299,17 +331,20 @@ class Jobs:
         spec = self._by_type.get(type(msg))
         if spec is None:
             raise INTERNAL.error(f"no service handles {type(msg).__name__}")
+        context = current.get()
         target = self._draw() if spec.message.creates else getattr(msg, spec.message.target)
         return Request(
             spec=spec,
             msg=msg,
             caller=caller,
-            job_uuid=self._uuids.draw(),
+            job_uuid=job_uuid,
             resource_uuid=target,
             key=key,
             parent=parent,
             origin=origin,
             deadline=deadline or float(self._config.get(JOB_DEADLINE)),
+            trace=context.trace,
+            span=context.span,
         )
 
     def _draw(self) -> str:
@@ -348,7 +383,7 @@ class Jobs:
         run = self.runner.running.get(msg.job_uuid) if self.runner is not None else None
         if run is None:
             return Progress()
-        done = sum(record.state == "Done" for record in run.live.records)
+        done = sum(record.state in ("Done", "Skipped") for record in run.live.records)
         percent = (100 * done + run.live.percent) // max(1, len(run.live.records))
         return Progress(step=run.live.step, percent=percent, steps=run.live.records)
 

@@ -6,6 +6,7 @@ import asyncio
 import heapq
 import logging
 from collections.abc import Awaitable, Callable, Collection
+from contextvars import Context
 from typing import Any
 
 from mgmtnode.db.patience import outlast
@@ -55,7 +56,8 @@ class Runner:
         self._known.add(uuid)
         heapq.heappush(self._waiting.setdefault(resource_uuid, []), (seq, uuid))
         if resource_uuid not in self._workers:
-            task = asyncio.get_running_loop().create_task(self._work(resource_uuid))
+            # A context of its own: it works on one job after the other, and not on behalf of who offered the first.
+            task = asyncio.get_running_loop().create_task(self._work(resource_uuid), context=Context())
             self._workers[resource_uuid] = task
 
     def cancel(self, uuid: str) -> None:
@@ -63,9 +65,10 @@ class Runner:
         if run := self.running.get(uuid):
             run.cancel()
 
-    def hold(self, slots: Collection[int]) -> None:
-        """Begins nothing more in these slots: they are about to move."""
+    def hold(self, slots: Collection[int]) -> bool:
+        """Begins nothing more in these slots: they are about to move. Whether there is work in them."""
         self._held.update(slots)
+        return any(self._is_held(uuid) for uuid in self._workers)
 
     def release(self, slots: Collection[int]) -> None:
         """The slots have moved, or stay after all; the next sweep finds what waits in those that stay."""
@@ -129,7 +132,7 @@ class Runner:
                 try:
                     await self._run(uuid, resource_uuid)
                 except Fenced:
-                    log.info("job %s: another owner has it", uuid)
+                    self._jobs.watch.fenced(uuid)
                 except Exception:
                     log.exception("job %s: dropped; it is taken up again from its row", uuid)
                 finally:
@@ -159,6 +162,7 @@ class Runner:
             await self._run_once(earlier, resource_uuid)
 
     async def _run_once(self, uuid: str, resource_uuid: str) -> Verdict:
+        began = self._jobs.watch.now()
         try:
             outcome = await self._claim(uuid, resource_uuid, self._begin)
         except Fenced:
@@ -167,7 +171,9 @@ class Runner:
             if not isinstance(exc, ApiError):
                 log.exception("job %s: its first step failed", uuid)
             outcome = await self._claim(uuid, resource_uuid, self._refusing(from_exception(exc).problem))
-        await self._go_on(outcome)
+        if outcome.claimed is not None:
+            with self._jobs.watch.working_on(outcome.claimed, began):
+                await self._go_on(outcome.claimed, outcome.verdict)
         return outcome.verdict
 
     async def _claim(self, uuid: str, resource_uuid: str, begin: Begin) -> Outcome:
@@ -176,17 +182,15 @@ class Runner:
         await self._gate()
         return await outlast(lambda: db.write(lambda tx: claims.claim(tx, uuid, resource_uuid, begin)))
 
-    async def _go_on(self, outcome: Outcome) -> None:
-        claimed = outcome.claimed
-        if claimed is None or outcome.verdict not in (Verdict.RUN, Verdict.RECOVER):
+    async def _go_on(self, claimed: Claimed, verdict: Verdict) -> None:
+        if verdict not in (Verdict.RUN, Verdict.RECOVER):
             return
         run = claimed.run or FlowRun(self._parts, claimed)
         self.running[run.uuid] = run
         try:
-            if outcome.verdict is Verdict.RUN:
+            if verdict is Verdict.RUN:
                 await run.go(run.first_step)
             else:
-                log.info("job %s (%s): taken over from its journal", run.uuid, claimed.spec.name)
                 await Recovery(claimed, run).go()
         finally:
             del self.running[run.uuid]

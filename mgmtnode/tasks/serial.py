@@ -27,6 +27,15 @@ class QueueState:
     oldest: float
 
 
+@dataclass(slots=True)
+class Load:
+    """All queues of one kind added up. ``oldest``: how long who waits longest has waited, in seconds."""
+
+    running: int = 0
+    waiting: int = 0
+    oldest: float = 0.0
+
+
 class SerialQueues:
     """A queue exists while somebody holds or waits for its key. Waiting costs a future, not a task.
 
@@ -46,6 +55,19 @@ class SerialQueues:
     def snapshot(self) -> list[QueueState]:
         now = self._clock.monotonic()
         return [queue.state(now) for queue in self._queues.values()]
+
+    def loads(self) -> dict[str, Load]:
+        """By kind: what stands before the colon of a key. The rest of it is without bound."""
+        now, found = self._clock.monotonic(), dict[str, Load]()
+        for key, queue in self._queues.items():
+            kind, colon, _ = key.partition(":")
+            load = found.setdefault(kind if colon else "other", Load())
+            load.running += len(queue.running)
+            load.waiting += len(queue.waiting)
+            for first in queue.waiting:
+                load.oldest = max(load.oldest, now - first.since)
+                break
+        return found
 
     def __len__(self) -> int:
         return len(self._queues)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -23,28 +26,52 @@ URL_PASSWORD = re.compile(r"(\w+://[^\s:/@]+:)[^\s@/]+(@)")
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
+HINTS = ("pass", "secret", "token", "key", "authorization", "credential", "bearer", "basic", "://")
+
+
 def mask(text: str) -> str:
     """``text`` without the values of what is named like a secret, bearer tokens, and passwords in URLs."""
+    lower = text.lower()
+    if not any(hint in lower for hint in HINTS):
+        return text  # most lines; the expressions cost more than the rest of a line
     text = NAMED.sub(lambda m: m[1] + MASK, text)
     return URL_PASSWORD.sub(rf"\g<1>{MASK}\g<2>", BEARER.sub(rf"\g<1> {MASK}", text))
 
 
+_about: ContextVar[tuple[str, str]] = ContextVar("mgmtnode_about", default=("", ""))
+
+
+@contextmanager
+def about(job: str, resource: str) -> Iterator[None]:
+    """Lines inside are about this job and its resource, outside of its steps, too."""
+    reset = _about.set((job, resource))
+    try:
+        yield
+    finally:
+        _about.reset(reset)
+
+
 class Context(logging.Filter):
-    """Puts on each record which node wrote it, and on behalf of which job, resource and trace."""
+    """Puts on each record which node wrote it, and on behalf of which request, job, resource and trace. A record that
+    says so itself (``extra``) is believed: it was written where the context is another's."""
 
     def __init__(self, node: str) -> None:
         super().__init__()
         self._node = node
 
     def filter(self, record: logging.LogRecord) -> bool:
-        call = current.get()
-        record.node, record.trace = self._node, call.trace
-        record.job = call.work.job_uuid if call.work else ""
-        record.resource = call.work.resource_uuid if call.work else ""
+        record.node = self._node
+        call, work = current.get(), current.get().work
+        job, resource = (work.job_uuid, work.resource_uuid) if work else _about.get()
+        own = vars(record)
+        own.setdefault("request", call.request)
+        own.setdefault("job", job)
+        own.setdefault("resource", resource)
+        own.setdefault("trace", call.trace)
         return True
 
 
-CONTEXT = ("node", "job", "resource", "trace")
+CONTEXT = ("node", "request", "job", "resource", "trace")
 
 
 class TextFormat(logging.Formatter):
@@ -52,9 +79,9 @@ class TextFormat(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S.%f")[:-3]
-        about = " ".join(f"{k}={v}" for k in CONTEXT if (v := getattr(record, k, "")))
+        context = " ".join(f"{k}={v}" for k in CONTEXT if (v := getattr(record, k, "")))
         line = f"{at} {record.levelname:<7} {record.name}: {record.getMessage()}" + (
-            f" ({about})" if about else ""
+            f" ({context})" if context else ""
         )
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)

@@ -1,87 +1,157 @@
-"""The numbers of a node, for Prometheus: one registry, the instruments that the core's parts share."""
+"""The numbers of a node, for Prometheus. What there is to count is declared in families.py."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import logging
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping
+from itertools import accumulate
+from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+import prometheus_client as prometheus
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from mgmtnode.telemetry.families import FAMILIES, Counter, Family, Gauge, Histogram, Total
+
+log = logging.getLogger(__name__)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-SLOW = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
-UNKNOWN = "none"
+PREFIX = "mgmtnode_"
+MAX_SERIES = 2000  # label sets of one family; what comes beyond them is counted under OTHER
+OTHER = "other"
 
-Depths = Callable[[], dict[str, float]]
+Values = float | Mapping[Any, float]
+Reader = Callable[[], Values]
+"""What there is now: a number, or numbers by label (by a tuple of labels where the family has several)."""
 
 
 class Metrics:
-    """Instruments in the words of the code that uses them. Labels are closed sets: API names, never uuids."""
+    """One registry a node. Any thread may count; the event loop observes; readers are asked where ``text`` is called.
 
-    def __init__(self) -> None:
+    A part that keeps its own figures registers them once::
+
+        metrics.read(SLOTS_OWNED, lambda: len(ring.own))
+    """
+
+    def __init__(self, families: Iterable[Family] = FAMILIES) -> None:
+        prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each
         self.registry = CollectorRegistry()
-        self._requests = self._counter("http_requests", "Requests answered", "api", "status")
-        self._request_time = self._histogram("http_request_seconds", "Time to answer a request", FAST, "api")
-        self._jobs = self._counter("jobs", "Jobs that reached a state", "api", "state")
-        self._job_time = self._histogram("job_seconds", "From acceptance to the end of a job", SLOW, "api")
-        self._calls = self._counter("bus_calls", "Calls between services", "message", "outcome")
-        self._call_time = self._histogram("bus_call_seconds", "Time to the reply of a call", FAST, "message")
-        self._db_time = self._histogram(
-            "db_transaction_seconds", "Time in a transaction, waiting included", FAST, "kind"
-        )
-        self._lag = Gauge(
-            "mgmtnode_loop_lag_seconds", "How late the event loop runs its timers", registry=self.registry
-        )
-        self._depths = _Depths()
-        self.registry.register(self._depths)
+        self._counters: dict[Counter, _Counts] = {}
+        self._histograms: dict[Histogram, _Times] = {}
+        self._readings = _Readings()
+        for family in families:
+            self._add(family)
+        self.registry.register(self._readings)
+        ProcessCollector(registry=self.registry)
 
-    def request(self, api: str, status: int, seconds: float) -> None:
-        """A request was answered. ``api`` is a declared name, or empty for paths that do not exist."""
-        name = api or UNKNOWN
-        self._requests.labels(name, str(status)).inc()
-        self._request_time.labels(name).observe(seconds)
+    def count(self, family: Counter, *labels: str, by: float = 1.0) -> None:
+        self._counters[family].child(labels).inc(by)
 
-    def job(self, api: str, state: str, seconds: float | None = None) -> None:
-        """A job reached ``state``; with its age in ``seconds`` if it ended."""
-        self._jobs.labels(api, state).inc()
-        if seconds is not None:
-            self._job_time.labels(api).observe(seconds)
+    def observe(self, family: Histogram, seconds: float, *labels: str) -> None:
+        self._histograms[family].observe(seconds, labels)
 
-    def call(self, message: str, outcome: str, seconds: float) -> None:
-        """A bus call was answered; ``outcome`` is ``ok`` or the category of its error."""
-        self._calls.labels(message, outcome).inc()
-        self._call_time.labels(message).observe(seconds)
+    def observer(self, family: Histogram) -> Callable[[float, tuple[str, ...]], None]:
+        """``observe(seconds, labels)`` of one family: the short way, for what happens often."""
+        return self._histograms[family].observe
 
-    def transaction(self, kind: str, seconds: float) -> None:
-        """A database transaction ended; ``kind`` is ``read`` or ``write``."""
-        self._db_time.labels(kind).observe(seconds)
-
-    def loop_lag(self, seconds: float) -> None:
-        self._lag.set(seconds)
-
-    def depth(self, name: str, read: Depths) -> None:
-        """Shows how full something is, as ``mgmtnode_<name>{queue=…}``; ``read`` is asked at every scrape."""
-        self._depths.sources[name] = read
+    def read(self, family: Gauge | Total, reader: Reader) -> None:
+        """``reader`` is asked at every scrape. It must be quick; one that raises is left out, and logged. Several for
+        one family are added up label by label."""
+        self._readings.add(family, reader)
 
     def text(self) -> bytes:
         """What ``/metrics`` answers."""
         return generate_latest(self.registry)
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"mgmtnode_{name}", text, labels, registry=self.registry)
+    def _add(self, family: Family) -> None:
+        name, labels = PREFIX + family.name, family.labels
+        if isinstance(family, Counter):
+            counter = prometheus.Counter(name, family.text, labels, registry=self.registry)
+            self._counters[family] = counts = _Counts(counter, labels)
+            for value in family.known:
+                counts.child((value,))
+        elif isinstance(family, Histogram):
+            self._histograms[family] = times = _Times(family)
+            self.registry.register(times)
 
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-        return Histogram(f"mgmtnode_{name}", text, labels, buckets=buckets, registry=self.registry)
+
+class _Counts:
+    """Finding the child for some labels costs the library more than counting does: they are kept."""
+
+    def __init__(self, whole: Any, labels: tuple[str, ...]) -> None:
+        self._whole, self._labels = whole, labels
+        self._children: dict[tuple[str, ...], Any] = {} if labels else {(): whole}
+
+    def child(self, labels: tuple[str, ...]) -> Any:
+        found = self._children.get(labels)
+        return self._make(labels) if found is None else found
+
+    def _make(self, labels: tuple[str, ...]) -> Any:
+        if len(self._children) >= MAX_SERIES:
+            return self._whole.labels(*(OTHER for _ in self._labels))
+        made = self._children[labels] = self._whole.labels(*labels)
+        return made
 
 
-class _Depths(Collector):
+class _Times(Collector):
+    """A histogram for one thread: a fifth of the CPU of the library's, which takes three locks for each value. Of each
+    label set it keeps the count of each bucket, of what is above them all, and the sum."""
+
+    def __init__(self, family: Histogram) -> None:
+        self._family, self._bounds = family, family.buckets
+        self._cells: dict[tuple[str, ...], list[float]] = {}
+        if not family.labels:
+            self._make(())
+
+    def observe(self, seconds: float, labels: tuple[str, ...]) -> None:
+        cell = self._cells.get(labels) or self._make(labels)
+        cell[bisect_left(self._bounds, seconds)] += 1
+        cell[-1] += seconds
+
+    def _make(self, labels: tuple[str, ...]) -> list[float]:
+        if len(self._cells) >= MAX_SERIES:
+            labels = (OTHER,) * len(labels)
+        return self._cells.setdefault(labels, [0.0] * (len(self._bounds) + 2))
+
+    def collect(self) -> Iterable[Metric]:
+        family = self._family
+        metric = HistogramMetricFamily(PREFIX + family.name, family.text, labels=family.labels)
+        names = [*map(floatToGoString, self._bounds), "+Inf"]
+        for labels, cell in self._cells.items():
+            metric.add_metric(labels, list(zip(names, accumulate(cell[:-1]), strict=True)), cell[-1])
+        yield metric
+
+
+class _Readings(Collector):
     def __init__(self) -> None:
-        self.sources: dict[str, Depths] = {}
+        self._readers: dict[Gauge | Total, list[Reader]] = {}
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
-        for name, read in self.sources.items():
-            family = GaugeMetricFamily(f"mgmtnode_{name}", "How much is there right now", labels=["queue"])
-            for queue, value in read().items():
-                family.add_metric([queue], value)
-            yield family
+    def add(self, family: Gauge | Total, reader: Reader) -> None:
+        self._readers.setdefault(family, []).append(reader)
+
+    def collect(self) -> Iterable[Metric]:
+        for family, readers in self._readers.items():
+            kind = CounterMetricFamily if isinstance(family, Total) else GaugeMetricFamily
+            metric = kind(PREFIX + family.name, family.text, labels=family.labels)
+            for labels, value in _sum(family, readers).items():
+                metric.add_metric(labels, value)
+            yield metric
+
+
+def _sum(family: Family, readers: Iterable[Reader]) -> dict[tuple[str, ...], float]:
+    found: dict[tuple[str, ...], float] = {}
+    for reader in readers:
+        try:
+            values = reader()
+        except Exception:  # whatever one part raises, the figures of the others are wanted all the more
+            log.exception("%s could not be read", family.name)
+            continue
+        by_label = values if isinstance(values, Mapping) else {(): float(values)}
+        for label, value in by_label.items():
+            labels = (label,) if isinstance(label, str) else label
+            found[labels] = found.get(labels, 0.0) + value
+    return found

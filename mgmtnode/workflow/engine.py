@@ -224,6 +224,8 @@ class FlowRun:
                 await self.journal.write(
                     lambda tx: self.journal.done_up_to(tx, index + 1), lambda row: row.step_no > index
                 )
+        else:
+            self.journal.skip(index)
         self._index = index + 1
 
     async def _run_step(self, index: int, step: Step[Any, Any]) -> None:
@@ -234,7 +236,8 @@ class FlowRun:
 
         try:
             # Repeating it is safe: the step is idempotent by its token, which stays the same.
-            await self._interruptible(lambda: outlast(attempt), index + 1)
+            with self.journal.watch.step(step.name, self._claimed.row.api):
+                await self._interruptible(lambda: outlast(attempt), index + 1)
         except BaseException as exc:
             self.journal.leave(index, "Failed", str(exc))
             raise
@@ -242,7 +245,10 @@ class FlowRun:
 
     async def _interruptible(self, work: Callable[[], Awaitable[None]], order: int) -> None:
         """Runs ``work`` as a task that a cancel or the deadline interrupts; raises Stopped then."""
-        context = CallContext(deadline=self._deadline, trace=self.uuid, work=self._claimed.token(order))
+        asked = current.get()
+        context = CallContext(
+            deadline=self._deadline, trace=asked.trace, span=asked.span, work=self._claimed.token(order)
+        )
 
         async def run() -> None:
             current.set(context)

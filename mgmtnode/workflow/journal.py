@@ -40,6 +40,7 @@ class JobJournal:
         assert claimed.spec.flow is not None
         self._db, self._jobs, self._clock, self._claimed = db, jobs, clock, claimed
         self._flow = claimed.spec.flow
+        self.watch = jobs.watch
         self.cancelled = False
         self.live = Live(records=[StepRecord(name=step.name, state="Waiting") for step in self._flow.steps])
 
@@ -87,6 +88,10 @@ class JobJournal:
         ended = at or self._clock.now()
         record = msgspec.structs.replace(self.live.records[index], state=state, ended_at=ended, error=error)
         self.live.records[index] = record
+
+    def skip(self, index: int) -> None:
+        """Step ``index`` has nothing to do this time."""
+        self.live.records[index] = StepRecord(name=self._flow.steps[index].name, state="Skipped")
 
     def done_up_to(self, tx: Tx, step_no: int) -> None:
         """The steps before ``step_no`` are done, and the context is as it is now."""

@@ -15,6 +15,7 @@ from mgmtnode.workflow.flow import Sealed
 from mgmtnode.workflow.rollback import UNDO_ORDER
 
 log = logging.getLogger(__name__)
+RESUMED, ROLLED_BACK, GIVEN_UP = "resumed", "rolled-back", "given-up"
 
 
 class Recovery:
@@ -28,7 +29,8 @@ class Recovery:
         """Takes the job to its end. Raises Fenced when yet another owner took over."""
         claimed, run = self._claimed, self._run
         if problem := poisoned(claimed):
-            log.error("job %s: %s", run.uuid, problem.message)
+            run.journal.watch.recovered(claimed.row, GIVEN_UP)
+            log.error("%s", problem.message)
             await run.journal.write(lambda tx: self._give_up(tx, problem))
             return
         assert claimed.journal is not None
@@ -36,6 +38,7 @@ class Recovery:
             run.live.records = list(claimed.row.steps)
         sealed = await self._seal()
         if claimed.state is JobState.ROLLING_BACK:
+            run.journal.watch.recovered(claimed.row, ROLLED_BACK)
             journal = claimed.journal
             last = len(self._flow.steps) - 1
             failed = last if journal.failed_step is None else journal.failed_step
@@ -47,7 +50,9 @@ class Recovery:
             await run.undo(failed, journal.problem, journal.outcome, done)
             return
         start = self._resume_at(sealed)
-        if why_not := self._why_not(sealed):
+        why_not = self._why_not(sealed)
+        run.journal.watch.recovered(claimed.row, ROLLED_BACK if why_not else RESUMED)
+        if why_not:
             await run.back(start, why_not)
         else:
             await run.go(start)

@@ -67,7 +67,8 @@ class Rollback:
         while True:
             attempt += 1
             try:
-                await self._attempt(step, order, attempt)
+                with self._journal.watch.step(f"undo {step.name}", self._claimed.row.api):
+                    await self._attempt(step, order, attempt)
                 self._journal.leave(index, "Undone")
                 return
             except Fenced:
@@ -90,7 +91,10 @@ class Rollback:
 
         async def once() -> None:
             deadline = max(self._limit, self._now() + SHORTEST_ATTEMPT)
-            reset = current.set(CallContext(deadline=deadline, trace=self._handle.uuid, work=token))
+            asked = current.get()
+            reset = current.set(
+                CallContext(deadline=deadline, trace=asked.trace, span=asked.span, work=token)
+            )
             try:
                 async with asyncio.timeout(deadline - self._now()):
                     await undo(self._service, self._handle, self._claimed.context)

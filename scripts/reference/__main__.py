@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.reference import api, commands, errors, events, services, settings
+from scripts.reference import api, commands, errors, events, metrics, services, settings
 from scripts.reference.installation import Installation, installation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,6 +15,7 @@ PAGES: dict[str, Callable[[Installation], str]] = {
     "api.md": api.page,
     "errors.md": errors.page,
     "events.md": events.page,
+    "metrics.md": metrics.page,
     "global-configs.md": settings.global_configs,
     "global-properties.md": settings.global_properties,
     "mgmtnode.toml": settings.example_file,

@@ -74,6 +74,7 @@ class SimulatedHosts:
         """Stops all hosts as a power cut would: what runs is cut off, and whoever waits for it told so."""
         for agent in self._agents.values():
             await agent.register.stop()
+            agent.host.faults.clear()  # a question that hangs would keep the process
 
     async def close(self) -> None:
         """Stops all hosts and releases the file."""

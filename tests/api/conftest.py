@@ -23,7 +23,7 @@ from mgmtnode.errors import CONFLICT, KEY_REUSED, NOT_FOUND, UNAUTHENTICATED
 from mgmtnode.jobs.job import Caller, Job, JobState, Plan, Statement
 from mgmtnode.query.engine import Page
 from mgmtnode.schema import Data, Inventory, Name, Ref, Resource, Uuid
-from mgmtnode.telemetry.metrics import Metrics
+from mgmtnode.telemetry.telemetry import Telemetry
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ADMIN, TENANT = "0190aaaa-0000-7000-8000-000000000001", "0190aaaa-0000-7000-8000-000000000002"
@@ -125,7 +125,13 @@ class ScriptedJobs:
         return Plan(api=msg.api.name, resource_type=msg.creates, resource_uuid=uuid(7), steps=["save"])
 
     async def accept(
-        self, msg: ApiJob[Any], caller: Caller, *, key: str | None = None, precondition: Any = None
+        self,
+        msg: ApiJob[Any],
+        caller: Caller,
+        *,
+        key: str | None = None,
+        precondition: Any = None,
+        beside: Any = None,
     ) -> Job:
         if precondition is not None:
             precondition(None)
@@ -275,16 +281,16 @@ class World:
             db=InlineDatabase(),
             authenticator=self.identity,
             calls=self.calls,
-            limits=Limits(call_seconds=2.0),
+            limits=Limits(call_seconds=20.0),
         )
         self.log = ScriptedLog()
         self.checks: dict[str, Any] = {}
-        self.metrics = Metrics()
+        self.telemetry = Telemetry()
         self.api = HttpApi(
             self.gateway,
             events=self.log,
             checks=self.checks,
-            metrics=self.metrics,
+            telemetry=self.telemetry,
             rng=CountingRng(),
             listen=Listen(port=0),
         )
@@ -330,10 +336,10 @@ def world() -> World:
 
 @pytest.fixture
 def run() -> Callable[[Any], Any]:
-    """Runs a coroutine to its end, within ten seconds."""
+    """Runs a coroutine to its end, within a minute."""
 
     async def bounded(work: Any) -> Any:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await work
 
     return lambda work: asyncio.run(bounded(work))

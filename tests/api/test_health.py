@@ -56,15 +56,20 @@ def test_a_draining_node_is_alive_and_not_ready(world, run) -> None:
     run(story())
 
 
-def test_metrics_count_requests_by_api_and_status(world, run) -> None:
+def test_metrics_count_requests_by_route_and_status(world, run) -> None:
     async def story() -> None:
         async with world.client() as client:
             await client.post("/v1/zones", json={"name": "a"})
             await client.get("/v1/zones/nothing")
             await client.get("/nothing/" + "x" * 50)
+            await client.request("BREW", "/v1/zones")
             text = (await client.get("/metrics")).text
-        assert 'mgmtnode_http_requests_total{api="zone.create",status="202"} 1.0' in text
-        assert 'mgmtnode_http_requests_total{api="zone.read",status="404"} 1.0' in text
-        assert 'mgmtnode_http_requests_total{api="none",status="404"} 1.0' in text
+        counted = "mgmtnode_http_requests_total"
+        assert f'{counted}{{method="POST",route="/v1/zones",status="202"}} 1.0' in text
+        assert f'{counted}{{method="GET",route="/v1/zones/{{uuid}}",status="404"}} 1.0' in text
+        assert f'{counted}{{method="GET",route="none",status="404"}} 1.0' in text
+        assert f'{counted}{{method="none",route="none",status="405"}} 1.0' in text
+        assert 'mgmtnode_http_request_seconds_count{method="POST",route="/v1/zones"} 1.0' in text
+        assert "mgmtnode_http_requests_in_flight 1.0" in text
 
     run(story())

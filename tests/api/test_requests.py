@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -207,7 +208,27 @@ def test_a_request_id_that_is_fit_for_logs_is_kept_and_another_replaced(world, r
     kept = run(ask(world, "GET", "/livez", headers={"x-request-id": "abc-1"}))
     made = run(ask(world, "GET", "/livez", headers={"x-request-id": 'x"\t{}'}))
     assert kept.headers["x-request-id"] == "abc-1"
-    assert made.headers["x-request-id"] == "0000000000000001"
+    assert re.fullmatch("[0-9a-f]{32}", made.headers["x-request-id"])
+
+
+def test_a_request_without_a_trace_begins_one_with_the_id_it_is_given(world, run) -> None:
+    answer = run(ask(world, "GET", "/livez"))
+    version, trace, span, flags = answer.headers["traceparent"].split("-")
+    assert trace == answer.headers["x-request-id"]
+    assert (version, len(span), flags) == ("00", 16, "00")
+
+
+def test_the_trace_of_the_client_is_kept_whatever_it_calls_its_request(world, run) -> None:
+    trace, headers = "4bf92f3577b34da6a3ce929d0e0e4736", {"x-request-id": "r-1"}
+    headers["traceparent"] = f"00-{trace}-00f067aa0ba902b7-01"
+    answer = run(ask(world, "GET", "/livez", headers=headers))
+    assert answer.headers["x-request-id"] == "r-1"
+    assert answer.headers["traceparent"].split("-")[1] == trace
+
+
+def test_a_request_id_that_could_be_a_trace_is_the_trace(world, run) -> None:
+    answer = run(ask(world, "GET", "/livez", headers={"x-request-id": "a" * 32}))
+    assert answer.headers["traceparent"].split("-")[1] == "a" * 32
 
 
 def test_about_names_version_and_resources(world, run) -> None:

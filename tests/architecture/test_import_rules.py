@@ -33,6 +33,7 @@ VIOLATIONS = [
     ("owner-web", "services/zone/planted.py", "from starlette.requests import Request"),
     ("owner-httpx", "services/zone/planted.py", "import httpx"),
     ("owner-click", "mgmtnode/node.py", "import click"),
+    ("owner-aiohttp", "mgmtnode/node.py", "import aiohttp"),
     ("owner-alembic", "services/zone/planted.py", "from alembic import op"),
     ("owner-prometheus", "services/zone/planted.py", "import prometheus_client"),
     ("owner-psycopg2", "services/zone/planted.py", "import psycopg2"),

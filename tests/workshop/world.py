@@ -145,7 +145,7 @@ class Core:
         await membership.register()
         self.bus = Bus("n", slots, Hub().transport(f"n.{membership.incarnation}"), clock=clock, rng=rng)
         edges = Edges(
-            name="n", incarnation=membership.incarnation, clock=clock, rng=rng, db=self.db, bus=self.bus,
+            name="n", membership=membership, clock=clock, rng=rng, db=self.db, bus=self.bus,
             slots=slots, agents=LocalAgents(), properties=Properties(environ={}),
         )  # fmt: skip
         self.parts = assemble(manifests, edges)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from mgmtnode.bus.message import Event
+from typing import TypeVar
+
+from mgmtnode.bus.message import ApiCall, Event
 from mgmtnode.db.session import Tx
+from mgmtnode.jobs.job import Caller
+from mgmtnode.jobs.once import Once
+from mgmtnode.schema import Resource
 from mgmtnode.service import NodeContext, Service
 from services.identity.config import LOGIN_ATTEMPTS, LOGIN_LOCK, PASSWORD_COST, SESSION_LIFETIME, TOKEN_CACHE
 from services.identity.passwords import Passwords
@@ -12,6 +17,8 @@ from services.identity.repository.quotas import QuotaRepository
 from services.identity.repository.tokens import ApiKeyRepository, SessionRepository
 from services.identity.throttle import LoginThrottle, NodeThrottle
 from services.identity.tokens import TokenAuthenticator
+
+R = TypeVar("R")
 
 
 class Parts(Service):
@@ -35,6 +42,10 @@ class Parts(Service):
             cache_seconds=lambda: config.get(TOKEN_CACHE),
             lifetime=lambda: config.get(SESSION_LIFETIME),
         )
+
+    def once(self, msg: ApiCall[R], caller: Caller, resource: Resource) -> Once[R]:
+        """Passwords are written down nowhere, so they are not part of what an idempotency key stands for."""
+        return Once(self.node.uuids, msg, caller, resource.type, secret=("password", "current"))
 
     def tell(self, tx: Tx, event: Event, account_uuid: str) -> None:
         """Records the event. This node forgets the account's tokens before the caller hears of the change,

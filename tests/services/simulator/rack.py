@@ -43,6 +43,7 @@ class Rack:
         self.delay_ms = 0
         self.run_no = 0
         self.patience = Patience(answer=answer, command=command)
+        self.endpoint: Callable[[str], str] = endpoint
         self.power_on()
 
     def power_on(self) -> None:
@@ -92,10 +93,10 @@ class Rack:
 
     async def fault(self, host: HostAddress, **fault: Any) -> None:
         body = msgspec.to_builtins(Fault(**fault))
-        await self.agents.ask(endpoint(host.management_ip), "fault", body, timeout=1)
+        await self.agents.ask(self.endpoint(host.management_ip), "fault", body, timeout=1)
 
     async def clear(self, host: HostAddress) -> None:
-        await self.agents.ask(endpoint(host.management_ip), "clear-faults", {}, timeout=1)
+        await self.agents.ask(self.endpoint(host.management_ip), "clear-faults", {}, timeout=1)
 
     async def report(self, host: HostAddress) -> HostReport:
         return await self.driver.report(host)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import logging
@@ -10,8 +9,6 @@ import pytest
 from mgmtnode.bus.context import CallContext, current
 from mgmtnode.jobs.job import WorkToken
 from mgmtnode.telemetry import logs
-from mgmtnode.telemetry.loop_lag import LoopLag
-from mgmtnode.telemetry.metrics import Metrics
 
 
 @pytest.fixture
@@ -67,40 +64,24 @@ def test_a_line_for_a_terminal_is_one_line(lines) -> None:
     assert lines.getvalue().endswith(" WARNING x: careful (node=n1)\n")
 
 
-def test_the_lag_of_a_blocked_loop_is_told() -> None:
-    async def story() -> list[float]:
-        seen: list[float] = []
-        lag = LoopLag(seen.append, interval=0.001)
-        lag.start()
-        loop = asyncio.get_running_loop()
-        until = loop.time() + 0.02
-        while loop.time() < until:
-            pass
-        assert lag.now >= 0.018
-        while not seen:
-            await asyncio.sleep(0)
-        lag.stop()
-        return seen
-
-    assert max(asyncio.run(story())) >= 0.018
+def test_a_record_that_says_whose_it_is_is_believed(lines) -> None:
+    logs.configure("n1", json=True, stream=lines)
+    reset = current.set(CallContext(trace="another", request="r"))
+    try:
+        about = {"job": "j", "resource": "r", "trace": "t", "request": ""}
+        logging.getLogger("x").info("ended", extra=about)
+    finally:
+        current.reset(reset)
+    entry = json.loads(lines.getvalue())
+    assert (entry["job"], entry["resource"], entry["trace"]) == ("j", "r", "t")
+    assert "request" not in entry
 
 
-def test_each_instrument_shows_up() -> None:
-    metrics = Metrics()
-    metrics.request("vm.create", 202, 0.01)
-    metrics.job("vm.create", "Succeeded", 1.5)
-    metrics.job("vm.create", "Pending")
-    metrics.call("vm.StartVm", "ok", 0.001)
-    metrics.transaction("write", 0.002)
-    metrics.loop_lag(0.25)
-    metrics.depth("queue", lambda: {"host:1": 3.0})
-    text = metrics.text().decode()
-    for line in (
-        'mgmtnode_jobs_total{api="vm.create",state="Succeeded"} 1.0',
-        'mgmtnode_job_seconds_count{api="vm.create"} 1.0',
-        'mgmtnode_bus_calls_total{message="vm.StartVm",outcome="ok"} 1.0',
-        'mgmtnode_db_transaction_seconds_count{kind="write"} 1.0',
-        "mgmtnode_loop_lag_seconds 0.25",
-        'mgmtnode_queue{queue="host:1"} 3.0',
-    ):
-        assert line in text
+def test_lines_about_a_job_outside_its_steps_name_it(lines) -> None:
+    logs.configure("n1", stream=lines)
+    with logs.about("j", "r"):
+        logging.getLogger("x").info("sealed")
+    logging.getLogger("x").info("other work")
+    first, second = lines.getvalue().splitlines()
+    assert first.endswith("sealed (node=n1 job=j resource=r)")
+    assert second.endswith("other work (node=n1)")

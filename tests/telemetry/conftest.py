@@ -1,0 +1,3 @@
+from tests.workflow.conftest import world
+
+__all__ = ["world"]
