@@ -86,20 +86,21 @@ class StopJob(Internal[Nothing], frozen=True, kw_only=True):
 
 
 class Ends:
-    """Who waits for the end of which job. Every waiter has an event of its own: the first to leave takes none away."""
+    """Who waits for the end of which job. Every waiter has an event of its own: the first to leave takes none away.
+    They are told in the order they came."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._waiting: dict[str, dict[asyncio.Event, None]] = {}
 
     @contextmanager
     def of(self, uuid: str) -> Iterator[asyncio.Event]:
         event = asyncio.Event()
-        waiting = self._waiting.setdefault(uuid, set())
-        waiting.add(event)
+        waiting = self._waiting.setdefault(uuid, {})
+        waiting[event] = None
         try:
             yield event
         finally:
-            waiting.discard(event)
+            del waiting[event]
             if not waiting:
                 del self._waiting[uuid]
 
