@@ -62,6 +62,9 @@ class SimulatedNode(ManagementNode):
     async def _start_api(self) -> None:
         """See NoApi."""
 
+    async def _start_amqp_api(self) -> None:
+        """See NoApi."""
+
     def _heart(self) -> Heart:
         return TaskHeart(self._database, self._clock)
 
