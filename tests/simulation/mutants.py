@@ -211,7 +211,7 @@ def _evicted_nodes_answer() -> list[Change]:
 
 
 def _lost_replies() -> list[Change]:
-    return [(calls, "ASK_AGAIN", 100_000.0)]
+    return [(calls, "REMIND_SECONDS", 100_000.0)]
 
 
 MUTANTS: dict[str, Mutant] = {

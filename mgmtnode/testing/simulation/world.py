@@ -141,7 +141,10 @@ class World:
         self.loop.call_soon(life.told.set, context=self.loop.context_of(life.id))
 
     async def until_up(self, name: str) -> Life:
+        """The life of the node that serves. Raises WentWrong."""
         while True:
+            if self.wrong:
+                raise WentWrong(self.wrong[0])
             life = self.machines[name].life
             if life is not None and life.up:
                 return life
