@@ -29,6 +29,17 @@ class Category(StrEnum):
     INTERNAL = "INTERNAL"
 
 
+HTTP_STATUS: dict[Category, int] = {
+    Category.INVALID: 400,
+    Category.NOT_FOUND: 404,
+    Category.EXISTS: 409,
+    Category.STATE: 409,
+    Category.NO_CAPACITY: 409,
+    Category.DENIED: 403,
+    Category.UNAVAILABLE: 503,
+    Category.TIMEOUT: 504,
+    Category.INTERNAL: 500,
+}
 RETRYABLE = frozenset({Category.UNAVAILABLE, Category.TIMEOUT, Category.NO_CAPACITY})
 
 

@@ -89,9 +89,9 @@ def check(manifests: Iterable[ServiceManifest]) -> None:
     seen: dict[tuple[str, str], str] = {}
     for manifest in manifests:
         for kind, name in _declared(manifest):
-            other = seen.setdefault((kind, name), where(manifest))
-            if other != where(manifest) or _repeated(manifest, kind, name):
+            if other := seen.get((kind, name)):
                 raise LoadError(f"{where(manifest)}: the {kind} {name!r} is declared already, by {other}")
+            seen[kind, name] = where(manifest)
         _check_tables(manifest)
         _check_routes(manifest)
         _check_cascade(manifest)
@@ -121,10 +121,6 @@ def _declared(manifest: ServiceManifest) -> Iterator[tuple[str, str]]:
         yield "system tag", f"{tag.on}: {tag.format}"
     for table in manifest.tables:
         yield "table", table.name
-
-
-def _repeated(manifest: ServiceManifest, kind: str, name: str) -> bool:
-    return sum(1 for pair in _declared(manifest) if pair == (kind, name)) > 1
 
 
 def _check_tables(manifest: ServiceManifest) -> None:

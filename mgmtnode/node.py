@@ -1,7 +1,7 @@
 """The management node: builds its parts in order, boots, drains, stops. Read this first.
 
-    configuration → locks → database → schema → membership → services and settings → bus → jobs → services start
-    → API
+    configuration → locks → database → schema → registering → services and settings → bus → jobs → services start
+    → entering the cluster → API
 
 A part that has started is stopped again, in reverse, when a later one fails or when the node is told to stop.
 """
@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
@@ -20,42 +18,50 @@ from pathlib import Path
 from mgmtnode import __version__
 from mgmtnode.agents.local import LocalAgents
 from mgmtnode.agents.port import Agents
+from mgmtnode.agents.remote import RemoteAgents
 from mgmtnode.agents.watched import WatchedAgents
 from mgmtnode.api.app import HttpApi
 from mgmtnode.api.application import TOKEN, http_api
 from mgmtnode.api.auth import Authenticator
 from mgmtnode.bus.bus import Bus
 from mgmtnode.bus.memory import Hub
+from mgmtnode.bus.message import Event
 from mgmtnode.bus.transport import Transport, address_of
-from mgmtnode.cluster.guard import LOCK_KEY, Guard
-from mgmtnode.cluster.membership import Membership
+from mgmtnode.cluster import figures
+from mgmtnode.cluster.gate import GatedAgents
+from mgmtnode.cluster.heart import Heart, NoHeart, ThreadHeart
+from mgmtnode.cluster.lease import Lease
+from mgmtnode.cluster.listeners import Listeners, ManagementNodeChangeListener
+from mgmtnode.cluster.membership import Membership, RingChanged
+from mgmtnode.cluster.rebalance import Rebalancer
+from mgmtnode.cluster.records import Identity
+from mgmtnode.cluster.solitude import Solitude
 from mgmtnode.config import core_properties as core
 from mgmtnode.config.file import Properties
 from mgmtnode.db.engine import open_database, sqlite_file
 from mgmtnode.db.lock import DirectoryLock
+from mgmtnode.db.own_connection import label
 from mgmtnode.db.schema import told, upgrade
 from mgmtnode.db.session import SqlDatabase
-from mgmtnode.db.session_lock import SessionLock, label
 from mgmtnode.errors import UNAVAILABLE, ApiError, Category
 from mgmtnode.jobs.start import start_runner
-from mgmtnode.loader import discover, require
+from mgmtnode.loader import require
 from mgmtnode.parts import Edges, Parts, assemble, declare_properties, show_node
 from mgmtnode.ports import Clock, Rng, SystemClock, SystemRng, UuidSource
 from mgmtnode.ring.slots import Slots
 from mgmtnode.service import Service, ServiceManifest
-from mgmtnode.telemetry import logs
 from mgmtnode.telemetry.families import LOOP_LAG
 from mgmtnode.telemetry.loop_lag import LoopLag
 from mgmtnode.telemetry.telemetry import Telemetry
+from mgmtnode.telemetry.traces import tracer_to
 
 log = logging.getLogger(__name__)
 
 BOOT_PAUSE = 1.0  # seconds between looks at a database or broker that is away at boot
 SWEEP_SECONDS = 2.0
+PROBE_SECONDS = 2.0
 FORGET_SECONDS = 3600.0
 EVENT_RETENTION = timedelta(days=7)
-EVICTED = 75  # exit code: whoever supervises the node may start it again
-STOP_EVICTED_SECONDS = 10.0
 Stop = Callable[[], Awaitable[None]]
 
 
@@ -74,15 +80,16 @@ class ManagementNode:
         self._properties, self._manifests = properties, manifests
         self._clock, self._rng = clock or SystemClock(), rng or SystemRng()
         self.telemetry = Telemetry(self._clock)
-        self._agents = WatchedAgents(agents or LocalAgents(), self.telemetry)
+        self._agents = agents  # None: those of this node alone
         self.name = properties.get(core.NODE_NAME) or socket.gethostname()
         self.slots = Slots(self.name)
+        self.lease: Lease
         self._stops: list[tuple[str, Stop]] = []
         self.waiting_for = ""
-        self.guard: Guard | None = None
         self._process = f"{self._rng.bits(32):08x}"
         self.db: SqlDatabase
         self.membership: Membership
+        self.rebalancer: Rebalancer
         self.parts: Parts
         self.bus: Bus
         self.api: HttpApi
@@ -93,14 +100,14 @@ class ManagementNode:
             ("the configuration", self._read_configuration),
             ("the data directory", self._lock),
             ("the database", self._open_database),
-            ("another node on the database", self._stand_alone),
             ("the schema", self._upgrade),
-            ("membership", self._join),
+            ("its place in the cluster", self._register),
             ("the services", self._build),
             ("the settings", self._load_settings),
             ("the bus", self._start_bus),
             ("the jobs", self._start_jobs),
             ("the services to start", self._start_services),
+            ("its share of the work", self._enter),
             ("the API", self._start_api),
         )
         try:
@@ -131,9 +138,14 @@ class ManagementNode:
         """First, because a node with a typo in its configuration must not touch what others use."""
         declare_properties(self._manifests, self._properties)
         require(self._manifests, Authenticator, TOKEN, "nobody could log in")
-        for unused in (core.BUS_URL, core.REDIS_URL):
-            if self._properties.get(unused):
-                log.warning("%s is set, but not used: this release runs one node at a time", unused.name)
+        if endpoint := self._properties.get(core.OTLP_ENDPOINT):
+            share = self._properties.get(core.OTLP_SHARE)
+            self.telemetry.tracer = tracer = tracer_to(
+                endpoint, node=self.name, version=__version__, share=share
+            )
+            self._on_stop("the traces", tracer.stop)
+        if self._properties.get(core.REDIS_URL):
+            log.warning("%s is set, but not used by this release", core.REDIS_URL.name)
 
     async def _lock(self) -> None:
         directory = self.data_dir
@@ -151,28 +163,32 @@ class ManagementNode:
         )
         self._on_stop("the database", self.db.close)
 
-    async def _stand_alone(self) -> None:
-        if self.db.dialect == "sqlite":
-            return  # the lock on its directory is enough
-        self.guard = Guard(SessionLock(self.db, LOCK_KEY, label(self.name, self._process, "guard")))
-        self._on_stop("the guard", self.guard.stop)
-        await self._until_there("the database", self.guard.enter)
-
     async def _upgrade(self) -> None:
         await self._until_there("the database", lambda: asyncio.to_thread(upgrade, self.db, self._manifests))
 
-    async def _join(self) -> None:
-        address = (
-            self._properties.get(core.NODE_ADDRESS) or f"{self.name}:{self._properties.get(core.API_PORT)}"
-        )
+    async def _register(self) -> None:
+        """Its queue, its connections and its fence are named after the incarnation, so this comes before them."""
+        solitude = Solitude(self.db, self._clock, self.name, alone=not self.bus_url)
+        await self._until_there("the database", solitude.ensure)
+        self.lease = Lease(self._clock, forever=self.on_file)
         uuids = UuidSource(self._clock, self._rng)
         self.membership = Membership(
-            self.db, self.slots, uuids, name=self.name, address=address, version=__version__
-        )
+            self._identity(), self.db, self.slots,
+            heart=self._heart(), lease=self.lease, clock=self._clock, uuids=uuids,
+        )  # fmt: skip
         self._on_stop("membership", self.membership.leave)
-        await self._until_there("the database", self.membership.join)
-        if self.guard is not None:
-            self.guard.watch(self.membership.evicted)
+        await self._until_there("the database", self.membership.register)
+
+    def _identity(self) -> Identity:
+        port = self._properties.get(core.API_PORT)
+        address = self._properties.get(core.NODE_ADDRESS) or f"{self.name}:{port}"
+        return Identity(self.name, address, __version__, label(self.name, self._process))
+
+    def _heart(self) -> Heart:
+        if self.on_file:
+            return NoHeart()
+        called = label(self.name, self._process, "heart")
+        return ThreadHeart(self.db, self._clock, name=self.name, label=called)
 
     async def _build(self) -> None:
         self.bus = Bus(
@@ -185,25 +201,38 @@ class ManagementNode:
         )
         edges = Edges(
             name=self.name,
-            incarnation=self.membership.incarnation,
+            membership=self.membership,
             clock=self._clock,
             rng=self._rng,
             db=self.db,
             bus=self.bus,
             slots=self.slots,
-            agents=self._agents,
+            agents=WatchedAgents(GatedAgents(self._agents or self._own_agents(), self.lease), self.telemetry),
             properties=self._properties,
             telemetry=self.telemetry,
         )
         self.parts = assemble(self._manifests, edges)
+
+    def _own_agents(self) -> Agents:
+        agents, remote = LocalAgents(), RemoteAgents(self._properties)
+        remote.serve(agents)
+        self._on_stop("the connections to host agents", remote.close)
+        return agents
 
     async def _load_settings(self) -> None:
         await self.parts.context.config.load(self.db)
 
     async def _start_bus(self) -> None:
         self.bus.on_hint(self.parts.context.jobs.hinted)
+        self.bus.subscribe(RingChanged, self.membership.ring_changed)
+        self.bus.subscribe(Event, self._wake_readers)
+        self.membership.announce = self.bus.publish
         await self.bus.start()
-        self._on_stop("the bus", self.bus.stop)
+        self._on_stop("the bus", self._stop_bus)
+
+    async def _stop_bus(self) -> None:
+        self.membership.announce = lambda event: None
+        await self.bus.stop()
 
     async def _start_jobs(self) -> None:
         parts, jobs = self.parts, self.parts.context.jobs
@@ -217,7 +246,9 @@ class ManagementNode:
             repository=parts.repository,
             node=self.name,
             incarnation=self.membership.incarnation,
+            gate=self.lease.gate,
         )
+        self.membership.load = runner.load
         self._on_stop("the jobs", lambda: runner.drain(self.drain_seconds))
 
     async def _start_services(self) -> None:
@@ -229,13 +260,38 @@ class ManagementNode:
         self._on_stop("the loop's watch", _later(lag.stop))
         periodic, jobs = self.parts.context.periodic, self.parts.context.jobs
         self._on_stop("the periodic work", periodic.stop)
-        periodic.every("jobs.sweep", SWEEP_SECONDS, jobs.sweep, at_once=True)
+        periodic.every("bus.probe", PROBE_SECONDS, self.bus.probe)
+        sweep = periodic.every("jobs.sweep", self._sweep_seconds, jobs.sweep, at_once=True)
+        self.slots.on_change(sweep.poke)
         periodic.every("jobs.forget", FORGET_SECONDS, jobs.forget)
         periodic.every("events.forget", FORGET_SECONDS, self._forget_events)
 
+    async def _enter(self) -> None:
+        context, runner = self.parts.context, self.parts.context.jobs.runner
+        assert runner is not None
+        listeners = Listeners(self.slots, context.extensions.all(ManagementNodeChangeListener))
+        listeners.start()
+        self._on_stop("the listeners to changes of the cluster", listeners.stop)
+        self.rebalancer = Rebalancer(
+            self.db, self.slots, self.membership, runner, self.parts.repository, self._clock
+        )
+        self.rebalancer.start()
+        self._on_stop("the rebalancer", self.rebalancer.stop)
+        await self._until_there("the database", self.membership.enter)
+
+    async def withdraw(self) -> None:
+        """Gives all slots to the other nodes, while the API still answers; within node.drain_seconds."""
+        self.api.drain()
+        await self.membership.withdraw()
+        if not await self.rebalancer.until_empty(self.drain_seconds):
+            log.warning(
+                "not all slots were handed over in time; the others take them when this node has left"
+            )
+
     async def _start_api(self) -> None:
-        checks = {"database": self._check_database, "bus": self._check_bus}
+        checks = {"database": self._check_database, "bus": self._check_bus, "lease": self._check_lease}
         show_node(self.telemetry.metrics, self.name, self.parts.context)
+        figures.show(self.telemetry.metrics, self.slots, self.membership, self.rebalancer)
         self.api = http_api(self.parts, self._properties, checks, self.telemetry, self._rng)
         await self.api.start()
         self._on_stop("the API", self.api.stop)
@@ -251,7 +307,7 @@ class ManagementNode:
                     await attempt()
                 return
             except ApiError as error:
-                if error.category is not Category.UNAVAILABLE or self.db.dialect == "sqlite":
+                if error.category is not Category.UNAVAILABLE or self.on_file:
                     raise
                 why = error.problem.message
             if self._clock.monotonic() + BOOT_PAUSE >= until:
@@ -279,9 +335,18 @@ class ManagementNode:
         return self._properties.get(core.DATABASE_URL) or f"sqlite:///{self.data_dir / 'mgmtnode.db'}"
 
     @property
+    def on_file(self) -> bool:
+        """Whether the database is a file of this node, which no other one can use."""
+        return self.db.dialect == "sqlite"
+
+    @property
+    def bus_url(self) -> str:
+        return self._properties.get(core.BUS_URL)
+
+    @property
     def evicted(self) -> bool:
         """Another node took over: nothing that this one still does is accepted."""
-        return self.guard is not None and self.guard.lost.is_set()
+        return self.lease.lost.is_set()
 
     @property
     def drain_seconds(self) -> float:
@@ -289,90 +354,36 @@ class ManagementNode:
 
     def _transport(self) -> Transport:
         address = address_of(self.name, self.membership.incarnation)
-        return Hub().transport(address)
+        if not self.bus_url:
+            return Hub().transport(address)
+        from mgmtnode.bus.amqp import (
+            AmqpTransport,
+        )  # kombu costs a tenth of a second that one node can do without
+
+        return AmqpTransport(self.bus_url, address, rng=self._rng)
+
+    def _sweep_seconds(self) -> float:
+        """Hints do not arrive while the broker is away: then the sweep finds the work."""
+        return SWEEP_SECONDS if self.bus.transport.healthy else SWEEP_SECONDS / 8
+
+    async def _wake_readers(self, event: Event) -> None:
+        self.parts.events.wake()
+
+    async def _check_lease(self) -> str | None:
+        return None if self.lease.valid else "the lease of this node is not renewed"
 
     async def _check_database(self) -> str | None:
         await self.db.read(lambda tx: tx.ping())
         return None
 
     async def _check_bus(self) -> str | None:
-        return None if self.bus.transport.healthy else "the broker cannot be reached"
+        return self.bus.trouble
 
     async def _forget_events(self) -> None:
         await self.parts.events.forget(self._clock.now() - EVENT_RETENTION)
 
     def _on_stop(self, name: str, stop: Stop) -> None:
         self._stops.append((name, stop))
-
-
-Ready = Callable[[ManagementNode], Awaitable[None]]
-
-
-async def serve(properties: Properties, ready: Ready) -> int:
-    """Runs a node until SIGTERM or SIGINT; returns the exit code. A second signal ends it without draining.
-
-    ``ready(node)`` runs once it serves.
-    """
-    name = properties.get(core.NODE_NAME) or socket.gethostname()
-    logs.configure(
-        name, json=properties.get(core.LOG_FORMAT) == "json", level=properties.get(core.LOG_LEVEL).upper()
-    )
-    node = ManagementNode(properties, discover(properties.get(core.SERVICES_ENABLED)))
-    told = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _told, told, number)
-    if not await _started(node, told):
-        log.info("told to stop before it served")
-        return 0
-    try:
-        await ready(node)
-        await _told_or_evicted(node, told)
-        if not node.evicted:
-            await _withdraw(node, properties)
-    finally:
-        await node.stop()
-    return EVICTED if node.evicted else 0
-
-
-async def _told_or_evicted(node: ManagementNode, told: asyncio.Event) -> None:
-    ends = [asyncio.ensure_future(told.wait())]
-    if node.guard is not None:
-        ends.append(asyncio.ensure_future(node.guard.lost.wait()))
-    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    for end in ends:
-        end.cancel()
-    if node.evicted:
-        asyncio.get_running_loop().call_later(STOP_EVICTED_SECONDS, os._exit, EVICTED)
-
-
-async def _started(node: ManagementNode, told: asyncio.Event) -> bool:
-    """Boots the node; False when it was told to stop meanwhile. Raises what keeps it from starting."""
-    starting, stopping = asyncio.ensure_future(node.start()), asyncio.ensure_future(told.wait())
-    await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if not starting.done():
-        starting.cancel()  # which stops the parts that have started
-        await asyncio.wait((starting,))
-    if starting.cancelled():
-        return False
-    starting.result()
-    return True
-
-
-async def _withdraw(node: ManagementNode, properties: Properties) -> None:
-    """Tells load balancers first, and gives them time to look, before anything is refused."""
-    grace, drain = properties.get(core.READY_GRACE_SECONDS), properties.get(core.DRAIN_SECONDS)
-    log.info("stopping: not ready any more; draining for up to %.0f s", grace + drain)
-    node.api.drain()
-    await asyncio.sleep(grace)
-
-
-def _told(event: asyncio.Event, number: int) -> None:
-    if event.is_set():
-        log.warning("told twice to stop: leaving at once; open jobs are taken up at the next start")
-        os._exit(128 + number)
-    event.set()
 
 
 def _later(action: Callable[[], None]) -> Stop:

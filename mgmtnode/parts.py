@@ -12,6 +12,7 @@ from mgmtnode.agents.port import Agents
 from mgmtnode.bus.bus import Bus
 from mgmtnode.bus.message import ApiJob, DeleteJob
 from mgmtnode.cascade.graph import CascadeGraph
+from mgmtnode.cluster.membership import Membership
 from mgmtnode.config.configs import GlobalConfigs
 from mgmtnode.config.file import Properties
 from mgmtnode.db.session import Database, Tx
@@ -29,7 +30,7 @@ from mgmtnode.loader import LoadError, events, values, where
 from mgmtnode.ports import Clock, Rng, UuidSource
 from mgmtnode.query.engine import Query
 from mgmtnode.query.errors import GraphError
-from mgmtnode.ring.slots import SLOTS, Slots
+from mgmtnode.ring.slots import Slots
 from mgmtnode.schema import Resource
 from mgmtnode.service import NodeContext, Service, ServiceManifest
 from mgmtnode.tags.tags import Tags
@@ -44,7 +45,7 @@ class Edges:
     """What a node gets from outside: the ports, and who it is."""
 
     name: str
-    incarnation: int
+    membership: Membership
     clock: Clock
     rng: Rng
     db: Database
@@ -153,6 +154,7 @@ def build_context(
         ),
         agents=edges.agents,
         slots=edges.slots,
+        membership=edges.membership,
         periodic=Periodic(edges.rng),
         manifests={manifest.id: manifest for manifest in manifests},
     )
@@ -160,14 +162,12 @@ def build_context(
 
 def show_node(metrics: Metrics, name: str, context: NodeContext) -> None:
     """The gauges of the parts that have no others."""
-    jobs, slots, periodic = context.jobs, context.slots, context.periodic
+    jobs, periodic = context.jobs, context.periodic
     metrics.read(families.INFO, lambda: {(__version__, name): 1.0})
     metrics.read(families.JOBS_OPEN, lambda: 0 if jobs.runner is None else len(jobs.runner))
     metrics.read(families.JOBS_RUNNING, lambda: 0 if jobs.runner is None else len(jobs.runner.running))
     metrics.read(families.PERIODIC_RUNS, lambda: {r.name: r.runs for r in periodic.snapshot()})
     metrics.read(families.PERIODIC_FAILURES, lambda: {r.name: r.failures for r in periodic.snapshot()})
-    metrics.read(families.SLOTS_OWNED, lambda: SLOTS if (own := slots.own()) is None else len(own))
-    metrics.read(families.RING_VERSION, lambda: slots.version)
 
 
 def declare_properties(manifests: Sequence[ServiceManifest], properties: Properties) -> None:

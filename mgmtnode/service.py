@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mgmtnode.agents.port import Agents
     from mgmtnode.bus.bus import Bus
     from mgmtnode.cascade.graph import CascadeGraph, OnDelete
+    from mgmtnode.cluster.membership import Membership
     from mgmtnode.config.configs import GlobalConfigs
     from mgmtnode.config.file import Properties
     from mgmtnode.db.session import Database
@@ -52,6 +53,7 @@ class NodeContext:
     cascade: CascadeGraph
     agents: Agents
     slots: Slots
+    membership: Membership
     periodic: Periodic
     manifests: dict[str, ServiceManifest]
 

@@ -1,4 +1,4 @@
-"""Agents inside this process: simulated hosts, and the client half that any transport shares."""
+"""The client half that any transport to agents shares, and the agents inside this process."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ class LocalAgents:
 
     async def command(self, endpoint: str, command: Command, *, timeout: float) -> CommandResult:
         async with _deadline(timeout, f"{command.action} of {command.resource} on {endpoint}") as deadline:
-            answer = await self._find(endpoint).command(command, self._wait(deadline))
+            agent = self._find(endpoint)
+            answer = await agent.command(command, self._wait(deadline))
             while answer.running:
-                answer = await self._find(endpoint).command(command, self._wait(deadline))
+                answer = await agent.command(command, self._wait(deadline))
         if answer.problem is not None:
             raise FAILED.error(
                 answer.problem.message,
@@ -50,9 +51,10 @@ class LocalAgents:
 
     async def seal(self, endpoint: str, resource: str, fence: int, *, timeout: float) -> Sealed:
         async with _deadline(timeout, f"sealing {resource} on {endpoint}") as deadline:
-            sealed = await self._find(endpoint).seal(resource, fence, self._wait(deadline))
+            agent = self._find(endpoint)
+            sealed = await agent.seal(resource, fence, self._wait(deadline))
             while sealed.running:
-                sealed = await self._find(endpoint).seal(resource, fence, self._wait(deadline))
+                sealed = await agent.seal(resource, fence, self._wait(deadline))
         return sealed
 
     async def forget(self, endpoint: str, floor: int, resources: Sequence[str], *, timeout: float) -> int:

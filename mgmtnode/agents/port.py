@@ -26,6 +26,7 @@ FAILED = ErrorCode(
 )
 TIMEOUT = ErrorCode("agent.timeout", Category.TIMEOUT, "the host was still at it when the deadline passed")
 UNKNOWN = ErrorCode("agent.unknown", Category.INVALID, "the agent knows no such action or question")
+FOREIGN = ErrorCode("agent.foreign", Category.INTERNAL, "what answers there is no host agent")
 
 Order = tuple[int, int, int]
 NEVER: Order = (0, 0, 0)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,10 +33,16 @@ from mgmtnode.agents.port import (
     Sealed,
 )
 from mgmtnode.agents.repository import Outcome, Record, RegisterRepository
-from mgmtnode.errors import OVERLOADED, from_exception
+from mgmtnode.errors import OVERLOADED, ApiError, from_exception
 
 log = logging.getLogger(__name__)
 LIMIT = 16_384
+REFUSALS = {STALE.id: "stale", OLD.id: "old", REUSED.id: "reused"}
+Watch = Callable[[str, str, int, Order, str], None]
+
+
+def unwatched(outcome: str, resource: str, fence: int, order: Order, action: str) -> None:
+    """Nobody looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +57,22 @@ class CommandRegister:
     """The register of one host. ``identity`` is used only if the file holds none yet.
 
     Commands go on when whoever sent them is gone. ``limit`` bounds how many run at once; more are refused
-    with core.overloaded, before anything is written.
+    with core.overloaded, before anything is written. ``watch(outcome, resource, fence, order, action)`` hears of
+    what is ``started`` (once that is committed, before the effect), ``done`` or ``failed`` (once that is committed),
+    ``sealed``, or refused as ``stale``, ``old`` or ``reused``.
     """
 
     def __init__(
-        self, repository: RegisterRepository, backend: Backend, *, identity: str, limit: int = LIMIT
+        self,
+        repository: RegisterRepository,
+        backend: Backend,
+        *,
+        identity: str,
+        limit: int = LIMIT,
+        watch: Watch = unwatched,
     ) -> None:
         self._repository, self._backend, self._limit = repository, backend, limit
+        self._watch = watch
         self._running: dict[str, Running] = {}
         self._stopped = False
         self.identity, self._floor, self._records = repository.load(identity)
@@ -71,7 +86,7 @@ class CommandRegister:
         deadline = asyncio.get_running_loop().time() + wait
         started: Running | None = None
         while True:
-            record = self._admit(command)
+            record = self._let_in(command)
             running = self._running.get(command.resource)
             if running is None:
                 if record.order == command.order and record.finished:
@@ -87,7 +102,7 @@ class CommandRegister:
         deadline = asyncio.get_running_loop().time() + wait
         probed = False
         while True:
-            record = self._raise_fence(self._unfenced(resource, fence), fence)
+            record = self._fence(resource, fence)
             running = self._running.get(resource)
             if running is None:
                 if probed or record.state is not CommandState.STARTED:
@@ -96,6 +111,7 @@ class CommandRegister:
             if not await _ended(running, deadline):
                 return Sealed(resource=resource, fence=fence, identity=self.identity, running=True)
         await self._keep_fence(record)
+        self._watch("sealed", resource, fence, record.order, record.action)
         return self._sealed(record)
 
     async def forget(self, floor: int, resources: Sequence[str]) -> int:
@@ -126,6 +142,24 @@ class CommandRegister:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+    def _let_in(self, command: Command) -> Record:
+        try:
+            return self._admit(command)
+        except ApiError as exc:
+            self._refused(exc, command.resource, command.fence, command.order, command.action)
+            raise
+
+    def _fence(self, resource: str, fence: int) -> Record:
+        try:
+            return self._raise_fence(self._unfenced(resource, fence), fence)
+        except ApiError as exc:
+            self._refused(exc, resource, fence, NEVER, "seal")
+            raise
+
+    def _refused(self, exc: ApiError, *about: *tuple[str, int, Order, str]) -> None:
+        if word := REFUSALS.get(exc.code):
+            self._watch(word, *about)
 
     def _admit(self, command: Command) -> Record:
         """Refuses what the rules refuse. What is let in raises the fence at once: whoever waits here under a
@@ -192,8 +226,9 @@ class CommandRegister:
                 outcome=None,
             )
         if not settled.happened:
+            self._watch("started", command.resource, command.fence, command.order, command.action)
             settled = await self._perform(command)
-        await self._finish(record, settled)
+        await self._finish(record, settled, command.fence)
 
     async def _perform(self, command: Command) -> Settled:
         try:
@@ -206,12 +241,13 @@ class CommandRegister:
         last = record.command()
         settled = await self._backend.probe(last.action, last.resource, last.args)
         if settled.happened:
-            await self._finish(record, settled)
+            await self._finish(record, settled, record.fence)
 
-    async def _finish(self, record: Record, settled: Settled) -> None:
+    async def _finish(self, record: Record, settled: Settled, fence: int) -> None:
         outcome = msgspec.json.encode(Outcome(result=settled.result, problem=settled.problem))
         state = CommandState.FAILED if settled.problem else CommandState.DONE
         await self._save(record, state=state, outcome=outcome)
+        self._watch(state.lower(), record.resource, fence, record.order, record.action)
 
     async def _save(self, record: Record, **changes: Any) -> None:
         """Memory follows the file: a write that fails leaves the record as it was."""

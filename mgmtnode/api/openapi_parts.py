@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mgmtnode.api.problems import STATUS
-from mgmtnode.errors import Category
+from mgmtnode.errors import HTTP_STATUS, Category
 
 Json = dict[str, Any]
 
@@ -101,7 +100,7 @@ RESPONSES: Json = {
     "Problem409": _problem("The state of the resource, a name that is taken, or too little capacity"),
     "Problem503": _problem("Overloaded, or a part this needs is away", "Retry-After"),
 }
-assert STATUS[Category.STATE] == 409  # the words above
+assert HTTP_STATUS[Category.STATE] == 409  # the words above
 
 
 def core_paths() -> dict[str, Json]:

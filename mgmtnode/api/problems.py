@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from mgmtnode import errors
-from mgmtnode.errors import ApiError, Category, ErrorCode, Problem
+from mgmtnode.errors import HTTP_STATUS, ApiError, Category, ErrorCode, Problem
 
 MALFORMED_JSON = ErrorCode("api.malformed-json", Category.INVALID, "the body is not JSON")
 DUPLICATE_KEY = ErrorCode("api.duplicate-key", Category.INVALID, "an object has the same key twice")
@@ -35,17 +35,6 @@ PORT_TAKEN = ErrorCode("api.port-taken", Category.STATE, "the port of the API ca
 STOPPING = ErrorCode("api.stopping", Category.UNAVAILABLE, "the node is stopping; another one answers")
 TOO_MANY_STREAMS = ErrorCode("api.stream-limit", Category.UNAVAILABLE, "the node serves no more streams")
 
-STATUS = {
-    Category.INVALID: 400,
-    Category.NOT_FOUND: 404,
-    Category.EXISTS: 409,
-    Category.STATE: 409,
-    Category.NO_CAPACITY: 409,
-    Category.DENIED: 403,
-    Category.UNAVAILABLE: 503,
-    Category.TIMEOUT: 504,
-    Category.INTERNAL: 500,
-}
 STATUS_OF_CODE = {
     errors.UNAUTHENTICATED.id: 401,
     WRONG_METHOD.id: 405,
@@ -67,7 +56,7 @@ def status_of(problem: Problem) -> int:
     status = STATUS_OF_CODE.get(problem.code)
     if status is None and problem.code.rpartition(".")[2].startswith(TOO_MANY):
         return 429
-    return status or STATUS[problem.category]
+    return status or HTTP_STATUS[problem.category]
 
 
 def headers_of(exc: ApiError) -> dict[str, str]:

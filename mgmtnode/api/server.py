@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from asyncio import TimerHandle
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -54,7 +55,8 @@ MALFORMED = _last_words(
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Where to listen and how much to take. ``connections`` bounds all clients, event streams included."""
+    """Where to listen and how much to take. ``connections`` bounds all clients, event streams included;
+    ``client_ca``: only those with a certificate of this authority are let in."""
 
     host: str = "127.0.0.1"
     port: int = 8080
@@ -62,6 +64,7 @@ class Listen:
     keep_alive_seconds: int = 75
     certificate: str | None = None
     private_key: str | None = None
+    client_ca: str | None = None
 
 
 class GuardedHttp(HttpToolsProtocol):
@@ -165,6 +168,8 @@ class HttpServer:
             timeout_keep_alive=listen.keep_alive_seconds,
             ssl_certfile=listen.certificate,
             ssl_keyfile=listen.private_key,
+            ssl_ca_certs=listen.client_ca,
+            ssl_cert_reqs=ssl.CERT_REQUIRED if listen.client_ca else ssl.CERT_NONE,
         )
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None

@@ -323,6 +323,11 @@ class AmqpTransport:
         return self._publisher.buffered_bytes > MAX_BUFFERED_BYTES
 
     @property
+    def connections(self) -> int:
+        """How many connections were made so far."""
+        return self._publisher.sessions + self._listener.sessions
+
+    @property
     def counts(self) -> Counter[str]:
         return self._publisher.counts + self._listener.counts
 
@@ -348,6 +353,10 @@ class AmqpTransport:
         self._publisher.stop()
         await self._until(lambda: self._publisher.ended and self._listener.ended, 2 * STOP_TIMEOUT)
         self._inflow.receiver = None
+
+    def renew(self) -> None:
+        self._listener.renew()
+        self._publisher.renew()
 
     def send(self, destination: str, envelopes: Sequence[bytes]) -> None:
         self._put("", destination, envelopes)

@@ -13,8 +13,8 @@ import msgspec
 from mgmtnode.bus.calls import Calls
 from mgmtnode.bus.context import CallContext, current
 from mgmtnode.bus.dispatch import Dispatcher
-from mgmtnode.bus.envelope import Envelope, HintBody, Kind, encode, unpack
-from mgmtnode.bus.figures import show, show_queues, show_transport
+from mgmtnode.bus.envelope import NO_BODY, Envelope, HintBody, Kind, encode, unpack
+from mgmtnode.bus.figures import show
 from mgmtnode.bus.inbox import MAX_HOPS, Inbox
 from mgmtnode.bus.message import Event, Message, type_name
 from mgmtnode.bus.outgoing import Outgoing
@@ -38,6 +38,8 @@ Hinted = Callable[[int, str, str], None]
 LOCAL, REMOTE = "local", "remote"
 LEAST = 0.001
 MAX_SENDS = 20_000
+STOP_SECONDS = 6.0  # a statement of the database that a subscriber waits for may take five
+SILENT_SECONDS = 8.0
 SAMPLES = 10
 SAMPLE_BYTES = 500
 
@@ -74,13 +76,9 @@ class Bus:
             "call", ("message", "where"), family=BUS_CALL_SECONDS, logger=log, kind="client"
         )
         self._inbox = Inbox(
-            clock,
-            self._router,
-            self._outgoing,
-            self._dispatcher,
-            address=transport.address,
-            telemetry=telemetry,
-        )
+            clock, self._router, self._outgoing, self._dispatcher,
+            address=transport.address, telemetry=telemetry,
+        )  # fmt: skip
         self._calls = Calls(
             clock,
             self._router,
@@ -90,17 +88,13 @@ class Bus:
             invoke=self._dispatcher.invoke,
         )
         self._hinted: Hinted | None = None
+        self._unheard_since: float | None = None
         self._sends: dict[asyncio.Task[None], None] = {}  # in order, so that a simulation can repeat it
         slots.on_change(self._calls.slots_changed)
         show(
-            telemetry.metrics,
-            pending=self._calls,
-            serving=self._inbox,
-            incidents=self.incidents,
-            subscriptions=self._subscriptions,
-        )
-        show_transport(telemetry.metrics, transport)
-        show_queues(telemetry.metrics, self.queues)
+            telemetry.metrics, transport, self.queues, pending=self._calls, serving=self._inbox,
+            incidents=self.incidents, subscriptions=self._subscriptions,
+        )  # fmt: skip
 
     # Who listens.
 
@@ -203,11 +197,8 @@ class Bus:
     def _send_away(self, msg: Message[Any], target: Target, context: CallContext) -> None:
         body = msgspec.Raw(msgspec.json.encode(msg))
         envelope = self._new(Kind.SEND, type_name(type(msg)), target, body)
-        envelope.trace, envelope.work, envelope.span = (
-            context.trace or envelope.id,
-            context.work,
-            context.span,
-        )
+        envelope.trace, envelope.span = context.trace or envelope.id, context.span
+        envelope.work = context.work
         self._route(envelope)
 
     def publish(self, event: Event) -> None:
@@ -276,6 +267,8 @@ class Bus:
                     self._subscriptions.hear_remote(envelope.type, envelope.body)
             case Kind.HINT:
                 self._take_hint(envelope)
+            case Kind.PROBE:
+                self._unheard_since = None
 
     def _take_hint(self, envelope: Envelope) -> None:
         if envelope.slot is None or self.slots.owner(envelope.slot) != self.name:
@@ -323,6 +316,35 @@ class Bus:
     async def start(self) -> None:
         await self.transport.start(self)
 
+    async def probe(self) -> None:
+        """Sends this node a message through the transport. Called every other second, it finds out that nothing
+        arrives here any more although every connection looks well; those are then made anew."""
+        now = self._clock.monotonic()
+        if self._unheard_since is None:
+            self._unheard_since = now
+        elif now - self._unheard_since > SILENT_SECONDS and self.transport.healthy:
+            self.counts["silences"] += 1
+            log.error("nothing has arrived here for %.0f s: connecting anew", now - self._unheard_since)
+            self.transport.renew()
+        try:
+            self._outgoing.send(self.transport.address, encode(self._new(Kind.PROBE, "", HERE, NO_BODY)))
+        except ApiError:
+            self.counts["probes_unsent"] += 1
+
+    @property
+    def silent_for(self) -> float:
+        """Seconds since a probe was sent that has not come back; 0 when all have."""
+        return 0.0 if self._unheard_since is None else self._clock.monotonic() - self._unheard_since
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps this node from hearing and reaching the others, in words."""
+        if not self.transport.healthy:
+            return "the broker cannot be reached, or takes no messages"
+        if self.silent_for > SILENT_SECONDS:
+            return f"nothing has arrived through the broker for {self.silent_for:.0f} s"
+        return None
+
     async def drain(self, timeout: float) -> bool:
         """Waits until no handler runs and no call waits, at most ``timeout`` seconds; whether it came to
         that."""
@@ -338,11 +360,13 @@ class Bus:
     async def stop(self) -> None:
         """Cancels what still runs, fails what still waits, and leaves the transport."""
         self._inbox.cancel()
-        self._subscriptions.cancel()
+        ending = self._subscriptions.cancel()
         for task in self._sends:
             task.cancel()
         self._calls.fail_all(UNAVAILABLE.error(f"the management node {self.name} stops"))
-        await asyncio.sleep(0)
+        await asyncio.wait(
+            [*ending, *self._sends, asyncio.ensure_future(asyncio.sleep(0))], timeout=STOP_SECONDS
+        )
         self._outgoing.flush()
         await self.transport.stop()
 

@@ -24,6 +24,7 @@ class Kind(StrEnum):
     SEND = "send"
     EVENT = "event"
     HINT = "hint"
+    PROBE = "probe"
 
 
 class Envelope(msgspec.Struct, kw_only=True, omit_defaults=True):

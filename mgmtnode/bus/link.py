@@ -39,7 +39,7 @@ class Link:
         self._awake, self._wakener = socket.socketpair()
         self._awake.setblocking(False)
         self._wakener.setblocking(False)
-        self._woken = False
+        self._woken = self._stale = False
         self._stop_at: float | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -50,6 +50,11 @@ class Link:
         """Begins the end; ``ended`` once it has come, after STOP_TIMEOUT or a little more."""
         self._stop_at = time.monotonic() + STOP_TIMEOUT
         self._woken = False
+        self.wake()
+
+    def renew(self) -> None:
+        """Any thread. Lets go of the connection as if it had broken."""
+        self._stale = True
         self.wake()
 
     def wake(self) -> None:
@@ -84,6 +89,7 @@ class Link:
 
     def _session(self) -> None:
         connection: Any = None
+        self._stale = False
         try:
             connection = self._connect()
             connection.sock.settimeout(SETUP_TIMEOUT)
@@ -123,6 +129,8 @@ class Link:
         next_tick = time.monotonic() + TICK
         self._work()
         while not self._finished():
+            if self._stale:
+                raise ConnectionError("nothing comes through")
             self._watch(poll, connection)
             for descriptor, _ in poll.poll(0 if self._has_work() else TICK * 1000):
                 if descriptor == self._awake.fileno():

@@ -87,6 +87,9 @@ class MemoryTransport:
         self._started = False
         self._hub.leave(self._address)
 
+    def renew(self) -> None:
+        """There is no connection."""
+
     def send(self, destination: str, envelopes: Sequence[bytes]) -> None:
         for batch in self._counted(envelopes):
             self._hub.carry(self._address, destination, batch)

@@ -61,9 +61,10 @@ class Subscription:
             self.waiting -= len(queue)
             del self._queues[resource]
 
-    def cancel(self) -> None:
+    def cancel(self) -> list[asyncio.Task[None]]:
         for task in self._tasks:
             task.cancel()
+        return list(self._tasks)
 
 
 class Subscriptions:
@@ -117,6 +118,6 @@ class Subscriptions:
     def snapshot(self) -> list[dict[str, Any]]:
         return [{"name": s.name, "waiting": s.waiting, "lost": s.lost, "failed": s.failed} for s in self._all]
 
-    def cancel(self) -> None:
-        for subscription in self._all:
-            subscription.cancel()
+    def cancel(self) -> list[asyncio.Task[None]]:
+        """Stops all subscribers; returns what has not ended yet."""
+        return [task for subscription in self._all for task in subscription.cancel()]

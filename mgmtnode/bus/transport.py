@@ -70,6 +70,10 @@ class Transport(Protocol):
         more."""
         ...
 
+    def renew(self) -> None:
+        """Makes the connections anew: they look well, and nothing comes through."""
+        ...
+
     def send(self, destination: str, envelopes: Sequence[bytes]) -> None:
         """To one address. Always takes them: who sends asks ``overloaded`` first, so the excess is one loop
         turn's."""

@@ -30,15 +30,16 @@ def report(exc: BaseException) -> int:
 
 
 def _told(exc: BaseException) -> tuple[int, str]:
-    from mgmtnode.cluster.guard import NodeRuns
+    from mgmtnode.cluster.solitude import NodeRuns
     from mgmtnode.config.file import ConfigFileError
     from mgmtnode.db.engine import BadUrl
     from mgmtnode.db.lock import DirectoryTaken
     from mgmtnode.db.schema import SchemaError
     from mgmtnode.errors import ApiError, DeclarationError
     from mgmtnode.loader import LoadError
+    from mgmtnode.telemetry.traces import NoTraces
 
-    if isinstance(exc, BadUrl | ConfigFileError | DeclarationError | LoadError | SchemaError):
+    if isinstance(exc, BadUrl | ConfigFileError | DeclarationError | LoadError | NoTraces | SchemaError):
         return CONFIGURATION, str(exc)
     if isinstance(exc, ApiError):
         return TEMPORARY if exc.problem.retryable else FAILED, exc.problem.message

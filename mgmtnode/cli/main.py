@@ -13,10 +13,14 @@ from mgmtnode.cli.failure import report
 
 COMMANDS = {
     "run": ("mgmtnode.cli.run:run", "Run a management node."),
-    "dev": ("mgmtnode.cli.run:dev", "Run a node with simulated hosts; needs nothing else installed."),
+    "dev": (
+        "mgmtnode.cli.dev:dev",
+        "Run a cloud of simulated hosts on this machine: one node, or a cluster.",
+    ),
     "services": ("mgmtnode.cli.services:services", "List the services and what each declares."),
     "config": ("mgmtnode.cli.config:config", "Print, show or check the configuration of a node."),
     "doctor": ("mgmtnode.cli.doctor:doctor", "Check whether a node can run on this machine."),
+    "cluster": ("mgmtnode.cli.cluster:cluster", "Show the nodes and the ring; drain or evict a node."),
     "db": ("mgmtnode.cli.db:db", "Bring the database's schema up to date, or check it."),
 }
 

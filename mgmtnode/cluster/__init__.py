@@ -1,1 +1,1 @@
-"""Membership: which nodes there are and which slots each owns."""
+"""Which nodes there are, and who of them works on what."""

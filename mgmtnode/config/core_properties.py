@@ -90,6 +90,20 @@ AGENT_CERTIFICATE = GlobalProperty(
     "agent.certificate", "", "PEM file with the certificate this node shows to host agents", path=True
 )
 AGENT_KEY = GlobalProperty("agent.key", "", "PEM file with the key of agent.certificate", path=True)
+AGENT_CONNECTIONS = GlobalProperty(
+    "agent.connections",
+    512,
+    "Connections of this node to host agents over HTTP at once, in all",
+    low=2,
+    high=65_536,
+)
+AGENT_CONNECTIONS_PER_ADDRESS = GlobalProperty(
+    "agent.connections_per_address",
+    256,
+    "Of these, to one address and port; simulated hosts share one",
+    low=2,
+    high=65_536,
+)
 
 LOG_LEVEL = GlobalProperty(
     "log.level",
@@ -101,6 +115,19 @@ LOG_FORMAT = GlobalProperty(
     "log.format", "text", "Lines for people, or one JSON object a line", choices=("text", "json")
 )
 
+OTLP_ENDPOINT = GlobalProperty(
+    "telemetry.otlp_endpoint",
+    "",
+    "http://HOST:4318 of an OpenTelemetry collector that traces are sent to. Empty: none are",
+)
+OTLP_SHARE = GlobalProperty(
+    "telemetry.otlp_share",
+    1.0,
+    "Which part of the traces that begin here is sent; those that begin at a client are as it says",
+    low=0,
+    high=1,
+)
+
 SERVICES_ENABLED: GlobalProperty[list[str]] = GlobalProperty(
     "services.enabled", [], "Ids of the services to load. Empty: all that are installed"
 )
@@ -109,5 +136,6 @@ CORE_PROPERTIES: tuple[GlobalProperty[Any], ...] = (
     NODE_NAME, NODE_ADDRESS, DATA_DIR, DRAIN_SECONDS, READY_GRACE_SECONDS, BOOT_SECONDS,
     DATABASE_URL, DATABASE_CONNECTIONS, BUS_URL, BUS_CA, REDIS_URL,
     API_HOST, API_PORT, API_TLS_CERTIFICATE, API_TLS_KEY, AGENT_CA, AGENT_CERTIFICATE, AGENT_KEY,
-    LOG_LEVEL, LOG_FORMAT, SERVICES_ENABLED,
+    AGENT_CONNECTIONS, AGENT_CONNECTIONS_PER_ADDRESS,
+    LOG_LEVEL, LOG_FORMAT, OTLP_ENDPOINT, OTLP_SHARE, SERVICES_ENABLED,
 )  # fmt: skip

@@ -85,6 +85,9 @@ class GetFaults(ApiCall[Faults], frozen=True, kw_only=True):
 
 
 NOT_SIMULATED = ErrorCode("simulator.not-simulated", Category.INVALID, "the host is a real one")
+NOT_SHARED = ErrorCode(
+    "simulator.not-shared", Category.STATE, "the nodes of a cluster share no simulated hosts"
+)
 FAULT = ErrorCode("simulator.fault", Category.INTERNAL, "the host was told to fail")
 NO_VM = ErrorCode("simulator.no-vm", Category.NOT_FOUND, "the VM is not on this host")
 BAD_POWER = ErrorCode("simulator.bad-power", Category.STATE, "the VM's power state does not allow this")

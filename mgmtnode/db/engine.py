@@ -22,7 +22,12 @@ PG_OPTIONS = " ".join(
         "statement_timeout": "5s",
         "lock_timeout": "2s",
         "idle_in_transaction_session_timeout": "3s",
+        # Of the server: that a node is gone must be noticed there.
+        "tcp_keepalives_idle": "3",
+        "tcp_keepalives_interval": "1",
+        "tcp_keepalives_count": "3",
         "timezone": "UTC",
+        "jit": "off",  # statements are short; a plan whose cost is guessed too high takes seconds to compile
     }.items()
 )
 
@@ -71,6 +76,11 @@ def open_database(
     engine = _postgres(url, label, connections)
     readers = max(2, connections // 2)
     return SqlDatabase(engine, engine, clock, writers=connections, readers=readers, telemetry=telemetry)
+
+
+def memory_engine() -> Engine:
+    """An SQLite database in memory, on one connection: for simulations, which run each transaction in one go."""
+    return _sqlite("sqlite://", "BEGIN IMMEDIATE", 1)
 
 
 def _sqlite(url: str, begin: str, size: int, *pragmas: str) -> Engine:

@@ -113,6 +113,9 @@ job = Table(
     Column("journal", Text, comment="flow, version and context as JSON; emptied at the end"),
     Column("cancel_requested", Boolean, nullable=False, default=False),
     Column("crashes", Integer, nullable=False, server_default="0"),
+    Column(
+        "handovers", Integer, nullable=False, server_default="0", comment="how often another owner took it up"
+    ),
     Column("deadline_at", UtcTime, nullable=False),
     Column("accepted_at", UtcTime, nullable=False),
     Column("started_at", UtcTime),
@@ -232,7 +235,19 @@ node = Table(
     Column("state", String(16), nullable=False),
     Column("address", String(255), nullable=False),
     Column("version", String(32), nullable=False),
+    Column("label", String(64), nullable=False, server_default="", comment="how its connections are called"),
     Column("started_at", UtcTime, nullable=False),
+)
+
+lease = Table(
+    "mn_lease",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("incarnation", BigInteger, nullable=False),
+    Column("hb_seq", BigInteger, nullable=False, server_default="0"),
+    Column("inflight", Integer, nullable=False, server_default="0"),
+    Column("queued", Integer, nullable=False, server_default="0"),
+    comment="apart from mn_node, so that heartbeats never wait for, or hold up, a change of membership",
 )
 
 ring_slot = Table(
@@ -242,7 +257,7 @@ ring_slot = Table(
     Column("owner", String(128)),
     Column("incarnation", BigInteger, nullable=False, server_default="0"),
     Column("epoch", BigInteger, nullable=False, server_default="0"),
-    Column("target", String(128)),
+    Column("target", String(128), comment="the node it is to be handed to"),
 )
 
 global_config = Table(
@@ -273,7 +288,7 @@ resource_config = Table(
 
 CORE_TABLES: tuple[Table, ...] = (
     resource, share, tag, job, claim, pool, allocation, cleanup_debt, event_log,
-    cluster, node, ring_slot, global_config, resource_config,
+    cluster, node, lease, ring_slot, global_config, resource_config,
 )  # fmt: skip
 
 TERMINAL_GUARD: dict[str, list[str]] = {

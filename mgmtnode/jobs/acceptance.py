@@ -128,6 +128,11 @@ class Acceptance:
         if self._jobs.waiting(tx, request.resource_uuid):
             raise CONFLICT.error("a job is about to change it; read it again", resource=request.resource_uuid)
 
+    def hold_still(self, tx: Tx, request: Request) -> None:
+        """Lets nobody change or delete the resource until the end of the transaction."""
+        if not request.spec.message.creates:
+            self._jobs.hold_still(tx, request.resource_uuid)
+
     def check(self, tx: Tx, request: Request) -> None:
         """Everything that may refuse the request: references, ownership, queue bound, validators."""
         if not request.spec.message.creates:

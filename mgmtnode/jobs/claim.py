@@ -113,7 +113,7 @@ class Claims:
         state = JobState.RUNNING if fresh else JobState(row.state)
         crashes = row.crashes + (not fresh and row.owner_node is not None)
         values: dict[str, Any] = {"owner_node": self._name, "fence": epoch, "state": state}
-        values |= {"started_at": tx.now} if fresh else {"crashes": crashes}
+        values |= {"started_at": tx.now} if fresh else {"crashes": crashes, "handovers": row.handovers + 1}
         self._jobs.take(tx, row, values)
         row.started_at = tx.now if fresh else row.started_at
         if not self._jobs.hold(tx, row.resource_uuid, row.uuid, epoch):

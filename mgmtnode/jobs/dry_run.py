@@ -22,6 +22,7 @@ async def plan(db: Database, acceptance: Acceptance, request: Request) -> Plan:
     """What the request would come to. Raises what would refuse it."""
 
     def rehearse(tx: Tx) -> None:
+        acceptance.hold_still(tx, request)  # a job has its resource to itself, which a rehearsal has not
         acceptance.check(tx, request)
         raise _Undone(_rehearse(tx, request))
 

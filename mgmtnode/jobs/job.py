@@ -90,6 +90,7 @@ class JobBrief(Data, kw_only=True):
     step: str | None = None
     steps: list[StepRecord] | None = None
     owner_node: str | None = None
+    handovers: int = 0
     accepted_at: datetime
     started_at: datetime | None = None
     ended_at: datetime | None = None

@@ -15,7 +15,7 @@ import msgspec
 
 from mgmtnode.bus.bus import Bus
 from mgmtnode.bus.context import current
-from mgmtnode.bus.message import ApiJob, Internal, Route, to_node
+from mgmtnode.bus.message import NOTHING, ApiJob, Internal, Nothing, Route, by_resource, to_node
 from mgmtnode.config.configs import GlobalConfigs
 from mgmtnode.config.global_config import GlobalConfig
 from mgmtnode.db.patience import outlast
@@ -54,6 +54,10 @@ RETENTION = GlobalConfig("job.retention", 30 * 86400, "Ended jobs are kept this 
 JOB_CONFIGS = (JOB_DEADLINE, JOB_QUEUE, JOB_OPEN, UNDO_SECONDS, RETENTION)
 
 
+Started = tuple[str, str]
+"""A job that somebody has begun, and its resource."""
+
+
 class Progress(Data):
     """Where a running job is right now, as its owner knows."""
 
@@ -67,6 +71,16 @@ class GetProgress(Internal[Progress], frozen=True, kw_only=True):
     timeout: ClassVar[float] = 1.0
 
     node: str
+    job_uuid: str
+
+
+class StopJob(Internal[Nothing], frozen=True, kw_only=True):
+    """Somebody asked a running job to stop: its owner need not wait for the next sweep to find out."""
+
+    route: ClassVar[Route] = by_resource("resource_uuid")
+    timeout: ClassVar[float] = 5.0
+
+    resource_uuid: str
     job_uuid: str
 
 
@@ -121,6 +135,7 @@ class Jobs:
         self.runner: Runner | None = None
         bus.subscribe(JobEnded, self._ended)
         bus.handle(GetProgress, self._progress)
+        bus.handle(StopJob, self._stop_here)
 
     def learn_specs(self) -> None:
         """Called once the services are bound and ``specs`` is complete."""
@@ -191,7 +206,7 @@ class Jobs:
     async def cancel(self, uuid: str, caller: Caller) -> Job:
         """Asks the job and its children to stop; an ended job is returned as it is."""
 
-        def request(tx: Tx) -> tuple[Job, list[str]]:
+        def request(tx: Tx) -> tuple[Job, list[Started]]:
             job = self._visible(tx, uuid, caller)
             running = [] if job.ended else self._stop(tx, self._jobs.family(tx, uuid))
             return self._visible(tx, uuid, caller), running
@@ -200,22 +215,30 @@ class Jobs:
         self._interrupt(running)
         return job
 
-    def _stop(self, tx: Tx, uuids: Iterable[str]) -> list[str]:
+    def _stop(self, tx: Tx, uuids: Iterable[str]) -> list[Started]:
         """Ends those that nobody has begun, asks the others to stop, and returns these."""
-        running: list[str] = []
+        running: list[Started] = []
         for uuid in uuids:
             row = self._jobs.request_cancel(tx, uuid)
             if row is None:
                 continue
             problem = CANCELLED.error("cancelled before it began", resource=row.resource_uuid).problem
             if row.state != JobState.PENDING or not end_waiting(tx, self._jobs, row, problem):
-                running.append(uuid)
+                running.append((uuid, row.resource_uuid))
         return running
 
-    def _interrupt(self, uuids: Iterable[str]) -> None:
-        """Those that run here hear of it now; the sweep of another owner finds the others."""
-        for uuid in uuids if self.runner is not None else ():
-            self.runner.cancel(uuid)  # type: ignore[union-attr]
+    def _interrupt(self, started: Iterable[Started]) -> None:
+        """Their owners hear of it now, if the message arrives; else their sweep finds it."""
+        for uuid, resource_uuid in started:
+            try:
+                self._bus.send(StopJob(resource_uuid=resource_uuid, job_uuid=uuid))
+            except ApiError as error:
+                log.info("job %s will find out by itself that it is to stop: %s", uuid, error)
+
+    async def _stop_here(self, msg: StopJob) -> Nothing:
+        if self.runner is not None:
+            self.runner.cancel(msg.job_uuid)
+        return NOTHING
 
     async def sweep(self) -> None:
         """Finds open jobs of own slots that nobody announced, and running ones that somebody cancelled."""
@@ -230,7 +253,8 @@ class Jobs:
         found, cancelled = await self._db.read(look)
         for seq, uuid, resource_uuid in found:
             self.runner.offer(seq, uuid, resource_uuid)
-        self._interrupt(cancelled)
+        for uuid in cancelled:
+            self.runner.cancel(uuid)
         await self._end_overdue()
 
     async def _end_overdue(self) -> None:
@@ -267,7 +291,7 @@ class Jobs:
         """Cancels the open children of a job and returns when they have ended. Those of its undo are left alone."""
         but = f"{parent_uuid}/{UNDO_KEY}"
 
-        def stop(tx: Tx) -> tuple[list[str], list[str]]:
+        def stop(tx: Tx) -> tuple[list[str], list[Started]]:
             children = self._jobs.children(tx, parent_uuid, but=but)
             below = [uuid for child in children for uuid in self._jobs.family(tx, child)]
             return children, self._stop(tx, below)

@@ -43,6 +43,7 @@ class JobRow(msgspec.Struct, kw_only=True):
     journal: str | None
     cancel_requested: bool
     crashes: int
+    handovers: int
     deadline_at: datetime
     owner_node: str | None
     steps: list[Any] | None
@@ -175,6 +176,11 @@ class JobRepository:
         if tx.dialect == "postgresql":
             tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(resource_uuid, 0))))
 
+    def hold_still(self, tx: Tx, resource_uuid: str) -> None:
+        """Locks the resource's row, if there is one: every job that changes or deletes the resource writes it."""
+        where = resource.c.uuid == resource_uuid
+        tx.execute(select(resource.c.uuid).where(where).with_for_update(key_share=True))
+
     def epoch(self, tx: Tx, slot: int, owner: str, incarnation: int) -> int | None:
         """The slot's epoch if this node owns it; the row stays locked, so no takeover commits meanwhile."""
         return tx.execute(EPOCH, {"which": slot, "name": owner, "life": incarnation}).scalar()
@@ -230,6 +236,11 @@ class JobRepository:
         for uuid, fence in held:
             where = and_(job.c.uuid == uuid, job.c.fence == fence, job.c.state.in_(OPEN))
             tx.execute(update(job).where(where).values(owner_node=None))
+
+    def hand_over_slots(self, tx: Tx, slots: Sequence[int], owner: str, but: Sequence[str]) -> int:
+        """The same for all jobs of ``owner`` in these slots, except those it could not stop. Returns how many."""
+        where = and_(job.c.state.in_(OPEN), job.c.slot.in_(slots), job.c.owner_node == owner)
+        return tx.execute(update(job).where(where, job.c.uuid.not_in(but)).values(owner_node=None)).rowcount
 
     def cancelled(self, tx: Tx, uuids: Iterable[str]) -> set[str]:
         """Those of the jobs that somebody asked to stop. Few are asked: all of these are read, not all of those."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+from collections.abc import Awaitable, Callable, Collection
 from contextvars import Context
 from typing import Any
 
@@ -15,6 +16,7 @@ from mgmtnode.jobs.claim import Begin, Claimed, Claims, Outcome, Verdict, refuse
 from mgmtnode.jobs.ending import ended_as, finish
 from mgmtnode.jobs.job import JobState
 from mgmtnode.jobs.repository import Fenced, JobRepository
+from mgmtnode.ring.slots import slot_of
 from mgmtnode.workflow.engine import EngineParts, FlowRun
 from mgmtnode.workflow.recovery import Recovery
 
@@ -25,10 +27,14 @@ STUBBORN = 5.0  # seconds a cancelled worker has to go
 
 
 class Runner:
-    """Holds what this node works on. Memory only: all of it is found again from the database."""
+    """Holds what this node works on. Memory only: all of it is found again from the database. ``gate`` returns when
+    this node may claim, see Lease."""
 
-    def __init__(self, parts: EngineParts, jobs: JobRepository, claims: Claims) -> None:
-        self._parts, self._jobs, self._claims = parts, jobs, claims
+    def __init__(
+        self, parts: EngineParts, jobs: JobRepository, claims: Claims, gate: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._parts, self._jobs, self._claims, self._gate = parts, jobs, claims, gate
+        self._held: set[int] = set()
         self._waiting: dict[str, list[tuple[int, str]]] = {}
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._known: set[str] = set()
@@ -45,7 +51,7 @@ class Runner:
 
     def offer(self, seq: int, uuid: str, resource_uuid: str) -> None:
         """Says that a job of an own slot waits. Offering it again does nothing."""
-        if uuid in self._known or self.closing:
+        if uuid in self._known or self.closing or self._is_held(resource_uuid):
             return
         self._known.add(uuid)
         heapq.heappush(self._waiting.setdefault(resource_uuid, []), (seq, uuid))
@@ -58,6 +64,34 @@ class Runner:
         """Interrupts a running job; what it does next is roll back."""
         if run := self.running.get(uuid):
             run.cancel()
+
+    def hold(self, slots: Collection[int]) -> None:
+        """Begins nothing more in these slots: they are about to move."""
+        self._held.update(slots)
+
+    def release(self, slots: Collection[int]) -> None:
+        """The slots have moved, or stay after all; the next sweep finds what waits in those that stay."""
+        self._held.difference_update(slots)
+
+    async def suspend(self, slots: Collection[int], patience: float) -> list[str]:
+        """Lets what runs in these slots end within ``patience`` seconds and stops the rest where it stands. Returns
+        the jobs that do not stop: whoever takes them over must count on them, as after a crash."""
+        wanted = set(slots)
+        workers = {uuid: task for uuid, task in self._workers.items() if slot_of(uuid) in wanted}
+        if not workers:
+            return []
+        _, left = await asyncio.wait(workers.values(), timeout=patience)
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=STUBBORN)
+        stubborn = {uuid for uuid, task in workers.items() if not task.done()}
+        return [run.uuid for run in self.running.values() if run.resource_uuid in stubborn]
+
+    def load(self) -> tuple[int, int]:
+        """(jobs that run, jobs that wait) on this node."""
+        running = len(self.running)
+        return running, max(0, len(self._known) - running)
 
     async def drain(self, seconds: float) -> None:
         """Takes no more, waits for the workers, and hands those that take longer over to the next owner."""
@@ -92,7 +126,7 @@ class Runner:
     async def _work(self, resource_uuid: str) -> None:
         queue = self._waiting[resource_uuid]
         try:
-            while queue and not self.closing:
+            while queue and not self._barred(resource_uuid):
                 _, uuid = heapq.heappop(queue)
                 try:
                     await self._run(uuid, resource_uuid)
@@ -109,16 +143,22 @@ class Runner:
 
     async def _run(self, uuid: str, resource_uuid: str) -> None:
         pause = RETRY_PAUSE
-        while not self.closing and await self._run_once(uuid, resource_uuid) is Verdict.WAIT:
+        while not self._barred(resource_uuid) and await self._run_once(uuid, resource_uuid) is Verdict.WAIT:
             await self._earlier_first(resource_uuid, uuid)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_RETRY)
 
+    def _is_held(self, resource_uuid: str) -> bool:
+        return bool(self._held) and slot_of(resource_uuid) in self._held
+
+    def _barred(self, resource_uuid: str) -> bool:
+        return self.closing or self._is_held(resource_uuid)
+
     async def _earlier_first(self, resource_uuid: str, uuid: str) -> None:
-        """Runs the earlier jobs of the resource that this node had not heard of."""
+        """Runs the earlier jobs of the resource: those this node had not heard of, and those it heard of too late,
+        which are in the queue of this very worker."""
         for earlier in await self._parts.db.read(lambda tx: self._jobs.before(tx, resource_uuid, uuid)):
-            if earlier not in self._known:
-                await self._run_once(earlier, resource_uuid)
+            await self._run_once(earlier, resource_uuid)
 
     async def _run_once(self, uuid: str, resource_uuid: str) -> Verdict:
         began = self._jobs.watch.now()
@@ -138,6 +178,7 @@ class Runner:
     async def _claim(self, uuid: str, resource_uuid: str, begin: Begin) -> Outcome:
         """A claim whose COMMIT went unanswered is found to be held, and taken up from its journal."""
         db, claims = self._parts.db, self._claims
+        await self._gate()
         return await outlast(lambda: db.write(lambda tx: claims.claim(tx, uuid, resource_uuid, begin)))
 
     async def _go_on(self, claimed: Claimed, verdict: Verdict) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from mgmtnode.bus.message import CreateJob
 from mgmtnode.config.configs import GlobalConfigs
@@ -28,8 +28,10 @@ def start_runner(
     repository: JobRepository,
     node: str,
     incarnation: int,
+    gate: Callable[[], Awaitable[None]],
 ) -> Runner:
-    """The runner of this incarnation, known to ``jobs``. It runs what it is offered, nothing yet."""
+    """The runner of this incarnation, known to ``jobs``. It runs what it is offered, nothing yet. ``gate`` returns
+    when this node may claim."""
     parts = EngineParts(
         db=db,
         jobs=repository,
@@ -38,7 +40,7 @@ def start_runner(
         created=tagging(tags),
         undo_seconds=lambda: float(config.get(UNDO_SECONDS)),
     )
-    jobs.runner = Runner(parts, repository, Claims(repository, specs, node, incarnation))
+    jobs.runner = Runner(parts, repository, Claims(repository, specs, node, incarnation), gate)
     return jobs.runner
 
 

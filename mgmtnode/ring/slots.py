@@ -3,6 +3,7 @@ in it."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,10 +21,12 @@ def slot_of(uuid: str) -> int:
 
 
 class SlotOwner(NamedTuple):
-    """Who has a slot. The epoch grows with each change of owner, and fences the one before."""
+    """Who has a slot. The epoch grows with each change of owner, and fences the one before. ``target``: the node that
+    the owner is to hand it to."""
 
     owner: str | None
     epoch: int = 0
+    target: str | None = None
 
 
 NOBODY = SlotOwner(None)
@@ -68,13 +71,33 @@ class Slots:
     def mine(self, uuid: str) -> bool:
         return self._view.owners[slot_of(uuid)].owner == self.me
 
+    def own_slots(self) -> tuple[int, ...]:
+        return self._view.own
+
     def own(self) -> tuple[int, ...] | None:
         """This node's slots; None when it has them all."""
         return None if len(self._view.own) == SLOTS else self._view.own
 
+    def leaving(self) -> list[int]:
+        """This node's slots that it is to hand over."""
+        owners = self._view.owners
+        return [slot for slot in self._view.own if owners[slot].target is not None]
+
+    def coming(self) -> dict[str, list[int]]:
+        """By owner: the slots that are to be handed to this node."""
+        found: dict[str, list[int]] = {}
+        for slot, owner in enumerate(self._view.owners):
+            if owner.target == self.me and owner.owner is not None:
+                found.setdefault(owner.owner, []).append(slot)
+        return found
+
+    def owned(self) -> Mapping[str, int]:
+        """How many slots each node has."""
+        return Counter(owner.owner for owner in self._view.owners if owner.owner is not None)
+
     def replace(
         self,
-        mapping: Mapping[int, tuple[str | None, int]],
+        mapping: Mapping[int, tuple[str | None, int] | tuple[str | None, int, str | None]],
         version: int,
         nodes: Mapping[str, int] | None = None,
     ) -> bool:

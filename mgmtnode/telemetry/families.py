@@ -129,9 +129,13 @@ SLOTS_OWNED = Gauge("slots_owned", "Slots of the ring that this node owns")
 RING_VERSION = Gauge(
     "ring_version", "Version of the ring that this node knows; differs for long only in trouble"
 )
-LEASE_SECONDS = Gauge("lease_age_seconds", "Time since this node last proved that it lives")
-EVICTIONS = Counter("evictions", "Nodes that this node found dead and removed")
-SLOTS_MOVED = Counter("slots_moved", "Slots gained and lost by this node", ("direction",), ("gained", "lost"))
+LEASE_LEFT = Gauge(
+    "lease_left_seconds", "Time until this node stops acting, unless the database answers it before"
+)
+EVICTIONS = Total("evictions", "Nodes that this node found dead and removed")
+SLOTS_MOVED = Total(
+    "slots_moved", "Slots that this node handed over, and that it took from who did not", ("direction",)
+)
 
 FAMILIES: tuple[Family, ...] = (
     INFO,
@@ -144,5 +148,5 @@ FAMILIES: tuple[Family, ...] = (
     DB_SECONDS, DB_IN_FLIGHT, DB_POOL_SIZE, DB_POOL_IN_USE, DB_RETRIES,
     LOOP_LAG, PERIODIC_RUNS, PERIODIC_FAILURES,
     AGENT_SECONDS,
-    NODES, SLOTS_OWNED, RING_VERSION, LEASE_SECONDS, EVICTIONS, SLOTS_MOVED,
+    NODES, SLOTS_OWNED, RING_VERSION, LEASE_LEFT, EVICTIONS, SLOTS_MOVED,
 )  # fmt: skip

@@ -18,6 +18,7 @@ from mgmtnode.telemetry.families import Histogram
 from mgmtnode.telemetry.metrics import Metrics
 
 OK, CANCELLED, ERROR = "ok", "cancelled", "error"
+GOOD = (OK, "succeeded")  # outcomes of work that did what it was to do
 ROOT = "root"  # in place of a span: whatever is recorded next is the first of its trace
 
 Ended = Callable[[float, tuple[str, ...]], None]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import io
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from importlib.metadata import EntryPoint
@@ -76,6 +79,21 @@ class NodeThread:
         """Starts a coroutine on the node's loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
+    def doing(self) -> str:
+        """What the node runs, queues and waits for: the first thing to read where it did not do something."""
+        return self.run(self._doing())
+
+    async def _doing(self) -> str:
+        jobs, text = self.node.parts.context.jobs, io.StringIO()
+        if jobs.runner is not None:
+            text.write(f"jobs: {jobs.runner.snapshot()}, closing: {jobs.runner.closing}\n")
+        for task in asyncio.all_tasks():
+            task.print_stack(file=text)
+        for thread in threading.enumerate():
+            if thread.name.startswith("db-"):
+                text.write(f"{thread.name}\n{_stack(thread)}")
+        return text.getvalue()
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.node.api.port}"
@@ -86,6 +104,11 @@ class NodeThread:
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
+
+
+def _stack(thread: threading.Thread) -> str:
+    frame = sys._current_frames().get(thread.ident or 0)
+    return "".join(traceback.format_stack(frame)[-6:]) if frame else ""
 
 
 def operator_token(thread: NodeThread) -> str:
@@ -105,7 +128,10 @@ class Cloud:
         self.thread, self.token = thread, token
         self._others: list[Cloud] = []
         self.http = httpx.Client(
-            base_url=thread.url, headers={"authorization": f"Bearer {token}"}, timeout=WAIT + 10.0
+            base_url=thread.url,
+            headers={"authorization": f"Bearer {token}"},
+            timeout=WAIT + 10.0,
+            verify=False,  # the node speaks plain HTTP, and reading all root certificates takes as long as a boot
         )
 
     @property
@@ -133,7 +159,9 @@ class Cloud:
         response = self.request(method, path, body, **params)
         if response.status_code >= 400:
             raise Refused(response)
-        assert response.status_code != 202, f"not done within {WAIT} s: {response.text[:500]}"
+        assert response.status_code != 202, (
+            f"not done within {WAIT} s: {response.text[:500]}\n{self.thread.doing()}"
+        )
         return response.json() if response.content else None
 
     def create(self, plural: str, **fields: Any) -> dict[str, Any]:

@@ -2,14 +2,18 @@
 
 pytest loads it in every environment that has the product installed, so importing it must cost next to
 nothing: whatever a fixture needs is imported inside the fixture.
+
+Under pytest-xdist each worker has servers of its own, started by the first of its tests that asks: a test may
+then kill or stall the server it uses and disturb nobody (docs/adr/0012).
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -67,27 +71,41 @@ def rabbit_url(rabbit_server: RabbitServer) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """Where the node under test keeps its data: every test runs on both databases. Empty means SQLite. On
-    PostgreSQL the schema is there already, which is quicker."""
-    return _on_each_database(request, "upgraded_postgres_url")
+    """Where the node under test keeps its data: every test runs on both databases. The schema is there already,
+    which is quicker."""
+    return _on_each_database(request, "upgraded_sqlite_url", "upgraded_postgres_url")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty_database_url(request: pytest.FixtureRequest) -> str:
-    """As ``database_url``, with nothing in it."""
-    return _on_each_database(request, "postgres_url")
+    """As ``database_url``, with nothing in it. Empty means SQLite."""
+    return _on_each_database(request, "", "postgres_url")
 
 
-def _on_each_database(request: pytest.FixtureRequest, postgresql: str) -> str:
+def _on_each_database(request: pytest.FixtureRequest, sqlite: str, postgresql: str) -> str:
     chosen = os.environ.get("MGMTNODE_TEST_DATABASES", "sqlite,postgresql").split(",")
     if request.param not in chosen:
         pytest.skip(f"MGMTNODE_TEST_DATABASES is {','.join(chosen)}")
-    return "" if request.param == "sqlite" else str(request.getfixturevalue(postgresql))
+    fixture = sqlite if request.param == "sqlite" else postgresql
+    return str(request.getfixturevalue(fixture)) if fixture else ""
 
 
 @pytest.fixture(scope="session")
 def upgraded_template(postgres_server: PostgresServer) -> str:
     """The name of a database that has the schema of the core and of every installed service."""
+    _upgrade(postgres_server.create_database("upgraded"))
+    return "upgraded"
+
+
+@pytest.fixture(scope="session")
+def upgraded_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite database that has the schema of the core and of every installed service."""
+    file = tmp_path_factory.mktemp("upgraded") / "template.db"
+    _upgrade(f"sqlite:///{file}")
+    return file
+
+
+def _upgrade(url: str) -> None:
     import asyncio
 
     from mgmtnode.db.engine import open_database
@@ -95,10 +113,9 @@ def upgraded_template(postgres_server: PostgresServer) -> str:
     from mgmtnode.loader import discover
     from mgmtnode.ports import SystemClock
 
-    db = open_database(postgres_server.create_database("upgraded"), SystemClock())
+    db = open_database(url, SystemClock())
     upgrade(db, discover())
     asyncio.run(db.close())
-    return "upgraded"
 
 
 @pytest.fixture
@@ -107,6 +124,14 @@ def upgraded_postgres_url(postgres_server: PostgresServer, upgraded_template: st
     name = f"test_{uuid.uuid4().hex}"
     yield postgres_server.create_database(name, upgraded_template)
     postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def upgraded_sqlite_url(upgraded_file: Path, tmp_path: Path) -> str:
+    """The URL of an SQLite database with the schema and no rows."""
+    file = tmp_path / "mgmtnode.db"
+    shutil.copyfile(upgraded_file, file)
+    return f"sqlite:///{file}"
 
 
 @pytest.fixture
@@ -124,6 +149,20 @@ def cloud(database_url: str, tmp_path: Path) -> Iterator[Cloud]:
         thread.stop()
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist hands what it missed to the process that writes the summary."""
+    workeroutput: dict[str, object] | None = getattr(session.config, "workeroutput", None)
+    if workeroutput is not None:
+        workeroutput["mgmtnode_missing"] = sorted(session.config.stash.get(_MISSING, ()))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Called by pytest-xdist for each worker that ends; one that crashed has handed over nothing."""
+    output: dict[str, list[str]] = getattr(node, "workeroutput", None) or {}
+    node.config.stash.setdefault(_MISSING, set()).update(output.get("mgmtnode_missing", ()))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Says at the end of the run, in red, that tests did not run for want of a server."""
     packages = sorted(config.stash.get(_MISSING, ()))
@@ -139,7 +178,7 @@ def _running(request: pytest.FixtureRequest, make: Callable[[], _Server]) -> Ite
     try:
         server.start()
     except ServerMissing as missing:
-        if _servers_are_required():
+        if servers_are_required():
             pytest.fail(str(missing), pytrace=False)
         request.config.stash.setdefault(_MISSING, set()).add(server.package)
         pytest.skip(str(missing))
@@ -149,5 +188,6 @@ def _running(request: pytest.FixtureRequest, make: Callable[[], _Server]) -> Ite
         server.stop("kill")  # its directory goes with it: nothing is worth an orderly end
 
 
-def _servers_are_required() -> bool:
+def servers_are_required() -> bool:
+    """Whether a test that lacks a server fails instead of being skipped."""
     return bool(os.environ.get("CI")) or os.environ.get("MGMTNODE_REQUIRE_SERVERS") == "1"

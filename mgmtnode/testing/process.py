@@ -16,11 +16,14 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, Self, TypedDict
 
-StopMode = Literal["graceful", "kill"]
+from mgmtnode.testing.family import POLL, Keeper, descendants, end_process, end_strays
+
+StopMode = Literal["graceful", "immediate", "kill"]
+"""Immediate: the server drops its clients and its work in memory; of PostgreSQL it is the mode of that name."""
 
 HOST = "127.0.0.1"
 PORTS = range(
@@ -28,7 +31,6 @@ PORTS = range(
 )  # below the range the kernel picks outgoing ports from, so a restart finds its port free
 LAUNCHES = 3
 LOG_TAIL_LINES = 25
-POLL = 0.02
 
 
 class ServerMissing(Exception):
@@ -77,13 +79,15 @@ class PrivateServer:
     start_seconds: ClassVar[float] = 30.0
     stop_seconds: ClassVar[float] = 20.0
 
-    def __init__(self) -> None:
+    def __init__(self, *, log_file: Path | None = None) -> None:
+        """``log_file``: where the log goes instead of the server's directory."""
         self.directory = Path()
         self.port = 0
+        self._log_file = log_file
         self._parent: Path | None = None
         self._owns_parent = False
         self._process: subprocess.Popen[bytes] | None = None
-        self._keeper: subprocess.Popen[bytes] | None = None
+        self._keeper: Keeper | None = None
 
     # What a server is: the subclasses fill these in.
 
@@ -116,8 +120,21 @@ class PrivateServer:
         return self._process.pid
 
     @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """Of a server that ended by itself; a signal's number is negative."""
+        return None if self._process is None else self._process.poll()
+
+    @property
     def log_file(self) -> Path:
-        return self.directory / "server.log"
+        return self._log_file or self.directory / "server.log"
+
+    def find(self) -> None:
+        """Looks for the server's program and starts nothing. Raises ServerMissing."""
+        self._find_program()
 
     def start(self, directory: Path | None = None) -> Self:
         """Starts the server in ``directory``/<name> and returns when it answers."""
@@ -145,7 +162,19 @@ class PrivateServer:
 
     def restart(self, mode: StopMode = "graceful") -> None:
         """Stops and starts on the same port with the same data; also revives a server that died by itself."""
+        self.halt(mode)
+        self.revive()
+
+    def halt(self, mode: StopMode = "graceful") -> None:
+        """Stops the server and keeps its port and data for ``revive()``."""
         self._halt(mode)
+
+    def revive(self) -> None:
+        """Starts a halted server where it was."""
+        if self._process is not None:
+            raise ServerFailed(f"{self.name} is already running")
+        if self._parent is None:
+            raise ServerFailed(f"{self.name} was never started: start() it first")
         until = time.monotonic() + self.start_seconds
         wait_until(lambda: _can_bind(self.port), until, lambda: f"port {self.port} of {self.name} was taken")
         self._launch(until)
@@ -242,7 +271,7 @@ class PrivateServer:
                 **self._identity_arguments(),
             )
         doomed = self._parent if self._owns_parent else None
-        self._keeper = _start_keeper(self.orphan_signal, [self._process.pid, *self._other_pids()], doomed)
+        self._keeper = Keeper(self.orphan_signal, [self._process.pid, *self._other_pids()], doomed)
         try:
             wait_until(
                 self._came_up, until, lambda: f"{self.name} did not answer on port {self.port} in time"
@@ -279,13 +308,21 @@ class PrivateServer:
     def _halt(self, mode: StopMode) -> None:
         if self._process is None:
             return
-        family = _descendants(self._process.pid)
-        end_process(
-            self._process, self.stop_signal if mode == "graceful" else signal.SIGKILL, self.stop_seconds
-        )
-        _end_strays(family)
-        _dismiss_keeper(self._keeper)
+        family = descendants(self._process.pid)
+        end_process(self._process, self._signal(mode), self.stop_seconds)
+        end_strays(family)
+        if self._keeper is not None:
+            self._keeper.dismiss()
         self._process = self._keeper = None
+
+    def _signal(self, mode: StopMode) -> signal.Signals:
+        match mode:
+            case "graceful":
+                return self.stop_signal
+            case "immediate":
+                return self.orphan_signal
+            case "kill":
+                return signal.SIGKILL
 
 
 class _PortTaken(ServerFailed):
@@ -303,70 +340,4 @@ def wait_until(condition: Callable[[], bool], until: float, complaint: Callable[
     while not condition():
         if time.monotonic() > until:
             raise ServerFailed(complaint())
-        time.sleep(POLL)
-
-
-def end_process(process: subprocess.Popen[bytes], sig: signal.Signals, seconds: float) -> None:
-    """Signals a child of ours, waits, and kills it when it does not go. It is reaped on return."""
-    if process.poll() is None:
-        process.send_signal(sig)
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-    process.wait()
-
-
-# A keeper is a shell that blocks on a pipe from this process. When this process dies, however it dies, the
-# pipe ends and the keeper stops the server. PR_SET_PDEATHSIG would not do: it follows the starting *thread*.
-
-
-def _start_keeper(sig: signal.Signals, pids: Sequence[int], doomed: Path | None) -> subprocess.Popen[bytes]:
-    script = 'read -r word && exit; kill -s "$0" $2 2>/dev/null; test -z "$1" || { sleep 3; rm -rf "$1"; }'
-    arguments = [sig.name.removeprefix("SIG"), str(doomed or ""), " ".join(map(str, pids))]
-    return subprocess.Popen(
-        ["/bin/sh", "-c", script, *arguments], stdin=subprocess.PIPE, start_new_session=True
-    )
-
-
-def _dismiss_keeper(keeper: subprocess.Popen[bytes] | None) -> None:
-    if keeper is not None:
-        with contextlib.suppress(BrokenPipeError):
-            keeper.communicate(b"done\n")
-
-
-_Identity = tuple[int, int]  # pid and start time: together they name a process for ever
-
-
-def _descendants(root: int) -> set[_Identity]:
-    children: dict[int, list[_Identity]] = {}
-    for pid, parent, started in _processes():
-        children.setdefault(parent, []).append((pid, started))
-    found: set[_Identity] = set()
-    queue = [root]
-    while queue:
-        for child in children.get(queue.pop(), ()):
-            found.add(child)
-            queue.append(child[0])
-    return found
-
-
-def _processes() -> Iterator[tuple[int, int, int]]:
-    """(pid, parent pid, start time) of every process that is not a zombie."""
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, parent, *rest = entry.read_text().rpartition(")")[2].split()
-            if state not in "ZX":
-                yield int(entry.parent.name), int(parent), int(rest[17])
-
-
-def _end_strays(family: set[_Identity], seconds: float = 2.0) -> None:
-    """Waits for processes whose parent has gone, then kills those that are left."""
-    until = time.monotonic() + seconds
-    while left := family & {(pid, started) for pid, _, started in _processes()}:
-        if time.monotonic() > until:
-            for pid, _ in left:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            return
         time.sleep(POLL)

@@ -17,13 +17,13 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mgmtnode.testing.family import end_process
 from mgmtnode.testing.process import (
     HOST,
     PrivateServer,
     ServerFailed,
     ServerMissing,
     StopMode,
-    end_process,
     free_port,
 )
 
@@ -54,8 +54,14 @@ class PostgresServer(PrivateServer):
     stop_signal = signal.SIGINT  # "fast": SIGTERM would wait for every client to leave by itself
     orphan_signal = signal.SIGQUIT
 
-    def __init__(self, *, durable: bool = False, settings: Mapping[str, str] | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        *,
+        durable: bool = False,
+        settings: Mapping[str, str] | None = None,
+        log_file: Path | None = None,
+    ) -> None:
+        super().__init__(log_file=log_file)
         speed = {"fsync": "off", "full_page_writes": "off"}
         self._settings = ({} if durable else speed) | {"max_connections": "200"} | dict(settings or {})
         self._bin = Path()
@@ -136,9 +142,9 @@ class RabbitServer(PrivateServer):
     start_seconds = 90.0
     NODE = "mgmtnode@localhost"
 
-    def __init__(self, *, config: str = "") -> None:
+    def __init__(self, *, config: str = "", log_file: Path | None = None) -> None:
         """``config`` is appended to rabbitmq.conf."""
-        super().__init__()
+        super().__init__(log_file=log_file)
         self._config = config
         self._scripts = Path("/usr/lib/rabbitmq/bin")
         self._epmd_port = self._erlang_port = 0

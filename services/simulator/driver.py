@@ -19,6 +19,7 @@ from mgmtnode.contracts.hypervisor import (
     HostFacts,
     HostReport,
     SealedVm,
+    VmAction,
     VmCommand,
 )
 from mgmtnode.errors import INTERNAL, ApiError, ErrorCode
@@ -41,12 +42,27 @@ class Patience:
     command: float
 
 
-class SimulatorDriver:
-    """A ``HypervisorDriver``. ``patience`` is read at every use, so that a change of the configs counts at
-    once."""
+def immediate(action: VmAction) -> int:
+    """No command takes any time."""
+    return 0
 
-    def __init__(self, agents: Agents, clock: Clock, patience: Callable[[], Patience]) -> None:
+
+class SimulatorDriver:
+    """A ``HypervisorDriver``. ``endpoint(management_ip)`` is where an agent is; ``delay_ms(action)`` how many
+    milliseconds a command is to take on average. These and ``patience`` are read at every use, so that a change of
+    the configs counts at once."""
+
+    def __init__(
+        self,
+        agents: Agents,
+        clock: Clock,
+        patience: Callable[[], Patience],
+        *,
+        endpoint: Callable[[str], str] = endpoint,
+        delay_ms: Callable[[VmAction], int] = immediate,
+    ) -> None:
         self._agents, self._clock, self._patience = agents, clock, patience
+        self._endpoint, self._delay_ms = endpoint, delay_ms
 
     async def connect(self, host: HostAddress) -> HostFacts:
         """Raises host.bad-parameters for a size that makes no host."""
@@ -60,15 +76,16 @@ class SimulatorDriver:
         agent.timeout."""
         _check_work(command)
         args = msgspec.to_builtins(command)
+        args["delay_ms"] = self._delay_ms(command.action)
         try:
-            await order(self._agents, _at(host), command.action, args, timeout=self._command_seconds())
+            await order(self._agents, self._at(host), command.action, args, timeout=self._command_seconds())
         except ApiError as exc:
             raise _said(exc, FAILED, HYPERVISOR_FAILED) from exc
 
     async def seal(self, host: HostAddress, vm_uuid: str, fence: int) -> SealedVm:
         timeout = self._command_seconds()
         try:
-            sealed = await self._agents.seal(_at(host), vm_uuid, fence, timeout=timeout)
+            sealed = await self._agents.seal(self._at(host), vm_uuid, fence, timeout=timeout)
         except ApiError as exc:
             raise _said(exc, TIMEOUT, UNREACHABLE) from exc
         return SealedVm(order=None if sealed.order == NEVER else sealed.order, state=sealed.state)
@@ -78,17 +95,16 @@ class SimulatorDriver:
 
     async def _ask(self, host: HostAddress, question: str, body: dict[str, Any]) -> Any:
         try:
-            return await self._agents.ask(_at(host), question, body, timeout=self._patience().answer)
+            return await self._agents.ask(self._at(host), question, body, timeout=self._patience().answer)
         except ApiError as exc:
             raise _said(exc, TIMEOUT, UNREACHABLE) from exc
+
+    def _at(self, host: HostAddress) -> str:
+        return self._endpoint(host.management_ip)
 
     def _command_seconds(self) -> float:
         deadline, longest = current.get().deadline, self._patience().command
         return longest if deadline is None else max(0.0, min(longest, deadline - self._clock.monotonic()))
-
-
-def _at(host: HostAddress) -> str:
-    return endpoint(host.management_ip)
 
 
 def _size(host: HostAddress) -> Size:

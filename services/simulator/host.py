@@ -13,23 +13,23 @@ from mgmtnode.contracts.hypervisor import VmAction, VmCommand, VmOnHost, VmPower
 from mgmtnode.contracts.simulator import NO_MEMORY, NO_VM, NOT_PREPARED, TOO_MANY_CPUS, UNTOLD
 from mgmtnode.errors import ApiError
 from services.simulator.faults import HostFaults
+from services.simulator.pace import Pace, PacedCommand
 from services.simulator.repository import SimulatedRepository
 from services.simulator.vm import ALIVE, CHANGES, SimulatedVm
 
-Delay = Callable[[str], float]
 Peers = Callable[[str], "SimulatedHost"]
 
 
 class SimulatedHost:
-    """``delay(action)`` is how many seconds a command takes; its effect is one synchronous change at the end
-    of them. ``peer(name)`` finds the other end of a migration."""
+    """A command takes the time that ``pace`` says; its effect is one synchronous change at the end of it.
+    ``peer(name)`` finds the other end of a migration."""
 
     def __init__(
-        self, name: str, repository: SimulatedRepository, faults: HostFaults, *, delay: Delay, peer: Peers
+        self, name: str, repository: SimulatedRepository, faults: HostFaults, *, pace: Pace, peer: Peers
     ) -> None:
         self.name, self.faults = name, faults
         self.cpu, self.memory = 0, 0
-        self._repository, self._delay, self._peer = repository, delay, peer
+        self._repository, self._pace, self._peer = repository, pace, peer
         self._vms = repository.vms(name)
         self._held = sum(vm.held for vm in self._vms.values())
 
@@ -57,7 +57,7 @@ class SimulatedHost:
 
     async def perform(self, action: str, resource: str, args: dict[str, Any]) -> Any:
         command = _parse(action, args)
-        await self.faults.work(action, lambda: self._delay(action))
+        await self.faults.work(action, lambda: self._pace.seconds(command))
         uuid = command.vm.uuid
         if command.action is VmAction.MIGRATE:
             self._migrate(uuid, self._peer_of(command))
@@ -143,8 +143,8 @@ def _alive(vm: SimulatedVm | None) -> bool:
     return vm is not None and vm.power in ALIVE
 
 
-def _parse(action: str, args: dict[str, Any]) -> VmCommand:
+def _parse(action: str, args: dict[str, Any]) -> PacedCommand:
     try:
-        return msgspec.convert(args, VmCommand)
+        return msgspec.convert(args, PacedCommand)
     except msgspec.ValidationError as exc:
         raise UNKNOWN.error(f"{action}: {exc}") from exc

@@ -1,4 +1,4 @@
-"""The simulator: hosts behind ``sim://`` in this process, their driver, and the faults they can be given."""
+"""The simulator: hosts in this process or in one of their own, their driver, and the faults they can be given."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import msgspec
 
 from mgmtnode.bus.message import NOTHING, Nothing
 from mgmtnode.config.core_properties import DATA_DIR
+from mgmtnode.config.file import ConfigFileError
 from mgmtnode.contracts.host import HOST
 from mgmtnode.contracts.hypervisor import VmAction
 from mgmtnode.contracts.simulator import (
@@ -19,25 +20,46 @@ from mgmtnode.contracts.simulator import (
     GetFaults,
     SimulateFault,
 )
+from mgmtnode.db.session import Tx
 from mgmtnode.jobs.job import Caller
 from mgmtnode.service import NodeContext, Service, handler
 from services.simulator.agent import SimulatedAgent
 from services.simulator.config import ANSWER_SECONDS, COMMAND_SECONDS, DELAY_MS, MIGRATION_MS
 from services.simulator.driver import Patience, SimulatorDriver
-from services.simulator.hosts import SCHEME, SimulatedHosts, endpoint
+from services.simulator.hosts import FILE, SCHEME, SimulatedHosts, named
+from services.simulator.reach import configured
 
-FILE = "simulator.db"
 MIGRATIONS = (VmAction.MIGRATE, VmAction.MIGRATE_BACK)
 
 
 class SimulatorService(Service):
-    """The hosts come to life with the first question to one of them; a node that has none opens no file."""
+    """The hosts of this process come to life with the first question to one of them; a node that has none opens no
+    file."""
 
     def __init__(self, node: NodeContext) -> None:
         super().__init__(node)
-        self.driver = SimulatorDriver(node.agents, node.clock, self._patience)
+        self._reach = configured(node.properties)
+        self.driver = SimulatorDriver(
+            node.agents,
+            node.clock,
+            self._patience,
+            endpoint=self._reach.endpoint,
+            delay_ms=self._delay_ms,
+        )
         self._hosts: SimulatedHosts | None = None
         node.agents.serve(SCHEME, self.find)
+
+    async def start(self) -> None:
+        """Raises ConfigFileError where nodes of a cluster would each believe in simulated hosts of their own."""
+        if self._reach.split and await self.node.db.read(self._any_host):
+            raise ConfigFileError(
+                "there are simulated hosts, bus.url is set, and simulator.agents_url is not: each node of the cluster "
+                "would simulate them anew. Run one 'python -m services.simulator' (with the simulator.db of the node "
+                "that had them, to keep their VMs) and set simulator.agents_url on every node"
+            )
+
+    def _any_host(self, tx: Tx) -> bool:
+        return bool(self.node.query.find(tx, HOST, f"hypervisor={HYPERVISOR}", limit=1))
 
     async def stop(self) -> None:
         if self._hosts is not None:
@@ -62,19 +84,20 @@ class SimulatorService(Service):
             raise NOT_SIMULATED.error(f"host {host.name} is a {host.hypervisor} host", resource=host.uuid)
         body = msgspec.to_builtins(fault) if fault else {}
         timeout = self._patience().answer
-        faults = await self.node.agents.ask(endpoint(host.management_ip), question, body, timeout=timeout)
+        faults = await self.node.agents.ask(
+            self._reach.endpoint(host.management_ip), question, body, timeout=timeout
+        )
         return Faults(faults=msgspec.convert(faults, list[Fault]))
 
     def find(self, address: str) -> SimulatedAgent:
         """The agent at ``sim://…``: what the node's agents port talks to."""
         if self._hosts is None:
             path = Path(self.node.properties.get(DATA_DIR)) / FILE
-            self._hosts = SimulatedHosts(path, self.node.rng, self.node.uuids, delay=self._delay)
-        return self._hosts.find(address)
+            self._hosts = SimulatedHosts(path, self.node.rng, self.node.uuids)
+        return self._hosts.find(named(address))
 
-    def _delay(self, action: str) -> float:
-        mean = self.node.config.get(MIGRATION_MS if action in MIGRATIONS else DELAY_MS) / 1000
-        return self.node.rng.uniform(mean / 3, mean * 5 / 3) if mean else 0.0
+    def _delay_ms(self, action: VmAction) -> int:
+        return self.node.config.get(MIGRATION_MS if action in MIGRATIONS else DELAY_MS)
 
     def _patience(self) -> Patience:
         config = self.node.config

@@ -9,10 +9,10 @@ from typing import Any
 
 from mgmtnode.agents.backend import Settled
 from mgmtnode.agents.file import AgentFile
-from mgmtnode.agents.port import Command, Order
+from mgmtnode.agents.port import UNKNOWN, AgentEndpoint, Command, Order
 from mgmtnode.agents.register import CommandRegister
 from mgmtnode.agents.repository import SCHEMA, RegisterRepository
-from mgmtnode.errors import Category, ErrorCode
+from mgmtnode.errors import NOT_FOUND, Category, ErrorCode
 
 BROKEN = ErrorCode("world.broken", Category.NO_CAPACITY, "it does not fit")
 
@@ -41,6 +41,28 @@ class World:
         return Settled(happened=self.effects[args["id"]] > 0, result={"did": args["id"]})
 
 
+class RegisterAlone:
+    """The smallest agent: a register, and a few questions."""
+
+    def __init__(self, register: CommandRegister, world: World) -> None:
+        self.command, self.seal, self.forget = register.command, register.seal, register.forget
+        self._world = world
+
+    async def ask(self, question: str, body: dict[str, Any]) -> Any:
+        match question:
+            case "echo":
+                return body
+            case "effects":
+                return dict(self._world.effects)
+            case "wait":
+                self._world.entered.set()
+                await self._world.gates["question"].wait()
+                return None
+            case "break":
+                raise ZeroDivisionError(question)
+        raise UNKNOWN.error(f"no {question!r} here")
+
+
 class Agent:
     """A register on a file, that can die and come back."""
 
@@ -52,6 +74,12 @@ class Agent:
         self.file = AgentFile(self.path, inline=self.inline, schema=SCHEMA)
         repository = RegisterRepository(self.file, "host-1")
         self.register = CommandRegister(repository, self.world, identity="first", limit=self.limit)
+
+    def named(self, name: str) -> AgentEndpoint:
+        """The agent of ``host-1``, the only one here."""
+        if name != "host-1":
+            raise NOT_FOUND.error(f"this is host-1, not {name}")
+        return RegisterAlone(self.register, self.world)
 
     async def crash(self) -> None:
         """Nothing but what is in the file stays."""

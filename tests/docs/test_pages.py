@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from mgmtnode.testing.servers import free_port
 from tests.docs.pages import ROOT, Block, Checkout, anchors, blocks, fits, links, pages, steps
 
 RUNNABLE = [page for page in pages() if steps(page)]
@@ -18,12 +18,6 @@ MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:work|root|tmp/[\w-]+|home/\w+|Users)\
 
 def name(page: Path) -> str:
     return str(page.relative_to(ROOT))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.slow

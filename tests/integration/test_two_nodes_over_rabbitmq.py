@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
 import pytest
+from kombu.connection import Connection
 
 from mgmtnode.bus.amqp import AmqpTransport
 from mgmtnode.bus.bus import Bus
@@ -280,3 +281,30 @@ def test_a_node_starts_and_works_on_its_own_slots_without_a_broker() -> None:
         await node.stop()
 
     run(story, seconds=30)
+
+
+def test_a_consumer_that_went_silent_is_noticed_and_connected_anew(rabbit_url: str) -> None:
+    """Somebody else reads the node's queue, so that everything looks well and nothing arrives."""
+
+    async def story() -> None:
+        async with two_nodes(rabbit_url, echo) as (a, _):
+            transport = a.transport
+            assert isinstance(transport, AmqpTransport)
+            await eventually(lambda: transport.healthy)
+            before = transport.connections
+            with Connection(rabbit_url) as connection, connection.channel() as channel:
+                channel.basic_consume(
+                    transport.address, no_ack=True, callback=lambda m: None, arguments={"x-priority": 9999}
+                )
+                until = asyncio.get_running_loop().time() + 30
+                while not a.counts["silences"]:
+                    assert asyncio.get_running_loop().time() < until
+                    await a.probe()
+                    await asyncio.sleep(0.5)
+                assert a.trouble is not None
+            await eventually(lambda: transport.connections > before and transport.healthy)
+            await a.probe()
+            await eventually(lambda: a.trouble is None)
+            assert await a.call(Ask(vm_uuid=vm("b"), text="x")) == Answer(text="b:x")
+
+    run(story)

@@ -17,12 +17,16 @@ import pytest
 from mgmtnode.agents.local import LocalAgents
 from mgmtnode.bus.bus import Bus
 from mgmtnode.bus.memory import Hub
+from mgmtnode.cluster.heart import NoHeart
+from mgmtnode.cluster.lease import Lease
+from mgmtnode.cluster.membership import Membership
+from mgmtnode.cluster.records import Identity
 from mgmtnode.config.file import Properties
 from mgmtnode.db.engine import open_database
 from mgmtnode.errors import DeclarationError
 from mgmtnode.loader import LoadError, discover
 from mgmtnode.parts import Edges, Parts, assemble
-from mgmtnode.ports import SystemClock, SystemRng
+from mgmtnode.ports import SystemClock, SystemRng, UuidSource
 from mgmtnode.ring.slots import Slots
 
 CONTRACT = """
@@ -168,10 +172,14 @@ def load(tmp_path: Path) -> Callable[..., Parts]:
             properties.declare(manifest.id, manifest.properties)
         db = open_database(f"sqlite:///{tmp_path / 'unused.db'}", clock)
         bus = Bus("n", slots, Hub().transport("n.1"), clock=clock, rng=rng)
+        membership = Membership(
+            Identity("n", "n", "1", "n"), db, slots,
+            heart=NoHeart(), lease=Lease(clock, forever=True), clock=clock, uuids=UuidSource(clock, rng),
+        )  # fmt: skip
         return assemble(
             manifests,
             Edges(
-                name="n", incarnation=1, clock=clock, rng=rng, db=db, bus=bus, slots=slots,
+                name="n", membership=membership, clock=clock, rng=rng, db=db, bus=bus, slots=slots,
                 agents=LocalAgents(), properties=properties,
             ),
         )  # fmt: skip

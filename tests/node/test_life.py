@@ -20,15 +20,16 @@ from mgmtnode.config import core_properties as core
 from mgmtnode.config.file import Properties
 from mgmtnode.errors import ApiError
 from mgmtnode.loader import discover
-from mgmtnode.node import ManagementNode, serve
+from mgmtnode.node import ManagementNode
+from mgmtnode.serve import serve
 from mgmtnode.service import Service, ServiceManifest
 from mgmtnode.testing.servers import PostgresServer, free_port
 from tests.workshop.service import manifest as gadgets
 
 START = "from mgmtnode.cli.main import main; main()"
 PARTS = [
-    "_read_configuration", "_lock", "_open_database", "_upgrade", "_join", "_build", "_load_settings", "_start_bus",
-    "_start_jobs", "_start_services", "_start_api",
+    "_read_configuration", "_lock", "_open_database", "_upgrade", "_register", "_build", "_load_settings", "_start_bus",
+    "_start_jobs", "_start_services", "_enter", "_start_api",
 ]  # fmt: skip
 
 

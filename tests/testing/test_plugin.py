@@ -23,7 +23,7 @@ TEST = """
 """
 
 
-def run(directory: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(directory: Path, *more: str, **environment: str) -> subprocess.CompletedProcess[str]:
     (directory / "test_it.py").write_text(textwrap.dedent(TEST))
     command = [
         sys.executable,
@@ -39,7 +39,7 @@ def run(directory: Path, **environment: str) -> subprocess.CompletedProcess[str]
     root = str(Path(__file__).parents[2])
     environment |= {"PATH": "/usr/bin:/bin", "PYTHONPATH": root, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     return subprocess.run(
-        [*command, "."], cwd=directory, env=environment, capture_output=True, text=True, timeout=60
+        [*command, *more, "."], cwd=directory, env=environment, capture_output=True, text=True, timeout=60
     )
 
 
@@ -48,6 +48,14 @@ def test_a_missing_server_skips_and_says_so_at_the_end(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     assert "1 skipped" in done.stdout
     assert "tests were skipped for want of servers: apt-get install redis-server" in done.stdout
+
+
+def test_what_workers_missed_is_said_at_the_end_of_a_parallel_run(tmp_path: Path) -> None:
+    (tmp_path / "test_other.py").write_text("def test_needs_nothing():\n    pass\n")
+    done = run(tmp_path, "-p", "xdist", "-n", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed, 1 skipped" in done.stdout
+    assert done.stdout.count("tests were skipped for want of servers: apt-get install redis-server") == 1
 
 
 @pytest.mark.parametrize("variable", ["CI", "MGMTNODE_REQUIRE_SERVERS"])
@@ -65,4 +73,10 @@ def test_importing_the_plugin_imports_nothing_heavy() -> None:
     root = str(Path(__file__).parents[2])
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, env={"PYTHONPATH": root}, capture_output=True, text=True, check=True)
-    assert set(done.stdout.split()) <= {"mgmtnode", "mgmtnode.testing", "mgmtnode.testing.plugin", "uuid"}
+    assert set(done.stdout.split()) <= {
+        "mgmtnode",
+        "mgmtnode.testing",
+        "mgmtnode.testing.plugin",
+        "shutil",
+        "uuid",
+    }

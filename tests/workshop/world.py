@@ -14,7 +14,10 @@ from mgmtnode.agents.local import LocalAgents
 from mgmtnode.bus.bus import Bus
 from mgmtnode.bus.memory import Hub
 from mgmtnode.bus.message import ApiJob
+from mgmtnode.cluster.heart import NoHeart
+from mgmtnode.cluster.lease import Lease
 from mgmtnode.cluster.membership import Membership
+from mgmtnode.cluster.records import Identity
 from mgmtnode.config.file import Properties
 from mgmtnode.db.base import metadata
 from mgmtnode.db.engine import open_database
@@ -134,11 +137,15 @@ class Core:
     async def boot(self, manifests: list[ServiceManifest]) -> None:
         clock, rng = LoopClock(), SeededRng(self.world.lives)
         slots = Slots("n")
-        membership = Membership(self.db, slots, UuidSource(clock, rng), name="n", address="n", version="1")
-        await membership.join()
+        lease = Lease(clock, forever=True)
+        membership = Membership(
+            Identity("n", "n", "1", "n"), self.db, slots,
+            heart=NoHeart(), lease=lease, clock=clock, uuids=UuidSource(clock, rng),
+        )  # fmt: skip
+        await membership.register()
         self.bus = Bus("n", slots, Hub().transport(f"n.{membership.incarnation}"), clock=clock, rng=rng)
         edges = Edges(
-            name="n", incarnation=membership.incarnation, clock=clock, rng=rng, db=self.db, bus=self.bus,
+            name="n", membership=membership, clock=clock, rng=rng, db=self.db, bus=self.bus,
             slots=slots, agents=LocalAgents(), properties=Properties(environ={}),
         )  # fmt: skip
         self.parts = assemble(manifests, edges)
@@ -151,8 +158,9 @@ class Core:
         await self.bus.start()
         start_runner(
             self.jobs, self.db, clock=clock, config=context.config, tags=context.tags, specs=self.parts.specs,
-            repository=self.parts.repository, node="n", incarnation=membership.incarnation,
+            repository=self.parts.repository, node="n", incarnation=membership.incarnation, gate=lease.gate,
         )  # fmt: skip
+        await membership.enter()
         self.db.commits = self.db.writes = 0
         self._booting = False
         context.periodic.every("jobs.sweep", 2.0, self.jobs.sweep, at_once=True)

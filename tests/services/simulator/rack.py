@@ -26,7 +26,7 @@ from mgmtnode.errors import ApiError
 from mgmtnode.jobs.job import WorkToken
 from mgmtnode.ports import SystemClock, SystemRng, UuidSource
 from services.simulator.driver import Patience, SimulatorDriver
-from services.simulator.hosts import SimulatedHosts, endpoint
+from services.simulator.hosts import SimulatedHosts, endpoint, named
 
 GIB = 1 << 30
 
@@ -40,18 +40,21 @@ class Rack:
 
     def __init__(self, directory: Path, *, answer: float = 2.0, command: float = 2.0) -> None:
         self.path = directory / "simulator.db"
-        self.delay = 0.0
+        self.delay_ms = 0
         self.run_no = 0
         self.patience = Patience(answer=answer, command=command)
+        self.endpoint: Callable[[str], str] = endpoint
         self.power_on()
 
     def power_on(self) -> None:
         rng = SystemRng()
         uuids = UuidSource(SystemClock(), rng)
-        self.hosts = SimulatedHosts(self.path, rng, uuids, delay=lambda action: self.delay)
+        self.hosts = SimulatedHosts(self.path, rng, uuids)
         self.agents = LocalAgents()
-        self.agents.serve("sim", self.hosts.find)
-        self.driver = SimulatorDriver(self.agents, SystemClock(), lambda: self.patience)
+        self.agents.serve("sim", lambda endpoint: self.hosts.find(named(endpoint)))
+        self.driver = SimulatorDriver(
+            self.agents, SystemClock(), lambda: self.patience, delay_ms=lambda action: self.delay_ms
+        )
 
     async def restart(self) -> None:
         """The process dies and comes back: only the file is left."""
@@ -90,10 +93,10 @@ class Rack:
 
     async def fault(self, host: HostAddress, **fault: Any) -> None:
         body = msgspec.to_builtins(Fault(**fault))
-        await self.agents.ask(endpoint(host.management_ip), "fault", body, timeout=1)
+        await self.agents.ask(self.endpoint(host.management_ip), "fault", body, timeout=1)
 
     async def clear(self, host: HostAddress) -> None:
-        await self.agents.ask(endpoint(host.management_ip), "clear-faults", {}, timeout=1)
+        await self.agents.ask(self.endpoint(host.management_ip), "clear-faults", {}, timeout=1)
 
     async def report(self, host: HostAddress) -> HostReport:
         return await self.driver.report(host)

@@ -49,7 +49,7 @@ def test_a_lost_reply_is_asked_for_again_and_the_command_done_once(tmp_path: Pat
         await rack.do(host, VmAction.START, vm(1))
         await rack.fault(host, kind="lose-reply", action="reboot", times=1)
         await rack.do(host, VmAction.REBOOT, vm(1))
-        there = rack.hosts.find("sim://a").host.find(uuid(1))
+        there = rack.hosts.find("a").host.find(uuid(1))
         assert there is not None
         assert there.boots == 2
 
@@ -83,7 +83,7 @@ def test_a_hanging_command_goes_on_once_the_faults_are_cleared(tmp_path: Path) -
         host = await rack.host("a")
         await rack.fault(host, kind="hang", action="start")
         starting = asyncio.create_task(rack.do(host, VmAction.START, vm(1)))
-        while not rack.hosts.find("sim://a").register.in_flight:
+        while not rack.hosts.find("a").register.in_flight:
             await asyncio.sleep(0)
         await rack.clear(host)
         await starting
@@ -121,7 +121,7 @@ def test_a_replaced_disk_shows_as_another_identity_with_the_vms_still_there(tmp_
 def test_a_slow_command_takes_the_time_it_was_told_to(tmp_path: Path) -> None:
     async def story(rack: Rack) -> None:
         host = await rack.host("a")
-        rack.delay = 3600
+        rack.delay_ms = 3_600_000
         await rack.fault(host, kind="slow", action="start", delay_ms=30)
         begun = asyncio.get_running_loop().time()
         await rack.do(host, VmAction.START, vm(1))

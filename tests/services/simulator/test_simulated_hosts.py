@@ -86,7 +86,7 @@ def test_nics_come_and_go_once_each(tmp_path: Path) -> None:
         for action, count in ((VmAction.ATTACH_NIC, 1), (VmAction.DETACH_NIC, 0)):
             for _ in range(2):
                 await rack.do(host, action, full, nic_uuid=second)
-                there = rack.hosts.find("sim://a").host.find(bare.uuid)
+                there = rack.hosts.find("a").host.find(bare.uuid)
                 assert there is not None
                 assert [nic.uuid for nic in there.spec.nics] == [second] * count
 

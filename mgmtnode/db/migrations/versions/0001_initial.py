@@ -71,6 +71,13 @@ def upgrade() -> None:
         sa.Column("journal", sa.Text(), comment="flow, version and context as JSON; emptied at the end"),
         sa.Column("cancel_requested", sa.Boolean(), nullable=False),
         sa.Column("crashes", sa.Integer(), server_default="0", nullable=False),
+        sa.Column(
+            "handovers",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="how often another owner took it up",
+        ),
         sa.Column("deadline_at", UtcTime(), nullable=False),
         sa.Column("accepted_at", UtcTime(), nullable=False),
         sa.Column("started_at", UtcTime()),
@@ -221,8 +228,25 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("address", sa.String(length=255), nullable=False),
         sa.Column("version", sa.String(length=32), nullable=False),
+        sa.Column(
+            "label",
+            sa.String(length=64),
+            server_default="",
+            nullable=False,
+            comment="how its connections are called",
+        ),
         sa.Column("started_at", UtcTime(), nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_mn_node"),
+    )
+    op.create_table(
+        "mn_lease",
+        sa.Column("name", sa.String(length=128), nullable=False),
+        sa.Column("incarnation", sa.BigInteger(), nullable=False),
+        sa.Column("hb_seq", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("inflight", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("queued", sa.Integer(), server_default="0", nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_mn_lease"),
+        comment="apart from mn_node, so that heartbeats never wait for, or hold up, a change of membership",
     )
     op.create_table(
         "ring_slot",
@@ -230,7 +254,7 @@ def upgrade() -> None:
         sa.Column("owner", sa.String(length=128)),
         sa.Column("incarnation", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("epoch", sa.BigInteger(), server_default="0", nullable=False),
-        sa.Column("target", sa.String(length=128)),
+        sa.Column("target", sa.String(length=128), comment="the node it is to be handed to"),
         sa.PrimaryKeyConstraint("slot", name="pk_ring_slot"),
     )
     op.create_table(

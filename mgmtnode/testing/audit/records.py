@@ -1,0 +1,54 @@
+"""Reads the database of a cloud, and what is on its simulated hosts, without any part of a node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+from uuid import UUID
+
+from mgmtnode.db.engine import open_database
+from mgmtnode.ports import SystemClock
+from mgmtnode.testing.audit.hosts import Hosts, Placed
+
+Row = tuple[Any, ...]
+
+
+class Records:
+    """``url``: the database's, as a node has it."""
+
+    def __init__(self, url: str, hosts: Hosts) -> None:
+        # Not labelled as nodes label theirs: a node that takes over ends the connections of its predecessor.
+        self._engine = open_database(url, SystemClock(), label="audit", connections=2).engine
+        self._hosts = hosts
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def rows(self, sql: str) -> list[Row]:
+        """The rows of one query, on a connection of its own, as the server may be restarted between two; uuids are
+        texts."""
+        try:
+            with self._engine.connect() as connection:
+                return [tuple(map(_plain, row)) for row in connection.exec_driver_sql(sql)]
+        finally:
+            self._engine.dispose()
+
+    def run(self, statements: Sequence[str]) -> None:
+        """Commits them all or none."""
+        with self._engine.begin() as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+
+    def on_hosts(self) -> Placed:
+        """What is on the hosts that the database knows."""
+        return self._hosts([address for (address,) in self.rows("SELECT management_ip FROM host")])
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, UUID) else value
