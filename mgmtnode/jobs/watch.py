@@ -28,8 +28,8 @@ class JobWatch:
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._metrics, self._telemetry = telemetry.metrics, telemetry
-        self._accepting = telemetry.operation("accept", ("api", "job"), logger=log)
-        self._running = telemetry.operation("job", ("api", "job", "resource"), logger=log)
+        self._accepting = telemetry.operation("accept", ("api",), logger=log)
+        self._running = telemetry.operation("job", ("api",), logger=log)
         self._steps = telemetry.operation("step", ("step", "api"), logger=log)
         self._at_work: dict[str, Timing] = {}
         self.now = telemetry.now
@@ -43,7 +43,7 @@ class JobWatch:
             begun = msgspec.structs.replace(context, trace=trace, span=self._telemetry.first_span(trace))
             reset = current.set(begun)
         try:
-            with self._accepting(api, job_uuid):
+            with logs.about(job_uuid, ""), self._accepting(api):
                 yield
         finally:
             if reset is not None:
@@ -63,7 +63,7 @@ class JobWatch:
         who asked for the job."""
         row = claimed.row
         reset = current.set(CallContext(trace=row.trace, span=row.span))
-        timing = self._at_work[row.uuid] = self._running(row.api, row.uuid, row.resource_uuid).since(began)
+        timing = self._at_work[row.uuid] = self._running(row.api).since(began)
         try:
             with logs.about(row.uuid, row.resource_uuid), timing:
                 yield
