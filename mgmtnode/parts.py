@@ -33,11 +33,15 @@ from mgmtnode.query.errors import GraphError
 from mgmtnode.ring.slots import Slots
 from mgmtnode.schema import Resource
 from mgmtnode.service import NodeContext, Service, ServiceManifest
+from mgmtnode.shared.port import Alone, Shared
+from mgmtnode.shared.rates import REQUESTS_PER_SECOND
 from mgmtnode.tags.tags import Tags
 from mgmtnode.tasks.periodic import Periodic
 from mgmtnode.telemetry import families
 from mgmtnode.telemetry.metrics import Metrics
 from mgmtnode.telemetry.telemetry import Telemetry
+
+NODE_CONFIGS = (*JOB_CONFIGS, REQUESTS_PER_SECOND)
 
 
 @dataclass(kw_only=True)
@@ -54,6 +58,7 @@ class Edges:
     agents: Agents
     properties: Properties
     telemetry: Telemetry = field(default_factory=Telemetry)
+    shared: Shared = field(default_factory=Alone)
 
 
 @dataclass(kw_only=True)
@@ -157,6 +162,7 @@ def build_context(
         membership=edges.membership,
         periodic=Periodic(edges.rng),
         manifests={manifest.id: manifest for manifest in manifests},
+        shared=edges.shared,
     )
 
 
@@ -179,7 +185,7 @@ def declare_properties(manifests: Sequence[ServiceManifest], properties: Propert
 
 def declare(manifests: Sequence[ServiceManifest], config: GlobalConfigs, tags: Tags) -> None:
     """Makes the settings and tags of all manifests known."""
-    config.declare("the node", JOB_CONFIGS)
+    config.declare("the node", NODE_CONFIGS)
     for manifest in manifests:
         config.declare(manifest.id, manifest.config)
         tags.declare(manifest.id, manifest.tags)

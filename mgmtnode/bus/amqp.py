@@ -26,6 +26,7 @@ from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
 from kombu.messaging import Consumer
 
+from mgmtnode.bus.choice import brokers
 from mgmtnode.bus.envelope import pack
 from mgmtnode.bus.link import SOCKET_TIMEOUT, STOP_TIMEOUT, Link
 from mgmtnode.bus.transport import Receiver, Traffic
@@ -302,7 +303,7 @@ class AmqpTransport:
     wait to leave, MAX_UNREAD_BYTES that wait for the loop, QUEUE_LENGTH and MESSAGE_TTL in the broker."""
 
     def __init__(self, url: str, address: str, *, rng: Rng) -> None:
-        broker = Broker(tuple(part.strip() for part in url.split(";") if part.strip()), rng)
+        broker = Broker(tuple(brokers(url)), rng)
         self._address = address
         self._inflow = Inflow()
         self._changes = asyncio.Event()

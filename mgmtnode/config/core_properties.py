@@ -70,7 +70,7 @@ BUS_CA = GlobalProperty(
 REDIS_URL = GlobalProperty(
     "redis.url",
     "",
-    "redis://HOST:6379/0 for shared rate limits and caches. Empty: each node counts alone",
+    "redis://HOST:6379/0 for limits that all nodes count together, rediss:// for TLS. Empty: each node counts alone",
     secret=True,
 )
 

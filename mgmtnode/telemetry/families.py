@@ -57,6 +57,7 @@ HTTP_REQUESTS = Counter("http_requests", "Requests answered", ("method", "route"
 HTTP_SECONDS = Histogram(
     "http_request_seconds", "Time to the end of the answer, waits for jobs included", ("method", "route")
 )
+REQUESTS_LIMITED = Counter("http_requests_limited", "Requests refused because their account makes too many")
 HTTP_IN_FLIGHT = Gauge("http_requests_in_flight", "Requests being answered")
 HTTP_WAITING = Gauge("http_requests_waiting", "Requests that wait for a job to end (Prefer: wait)")
 
@@ -124,6 +125,9 @@ AGENT_SECONDS = Histogram(
     SLOW,
 )
 
+REDIS_UP = Gauge("redis_up", "1 while Redis answers; absent where none is configured")
+REDIS_SECONDS = Histogram("redis_seconds", "Time to an answer of Redis, at most 0.05", ("what", "outcome"))
+
 NODES = Gauge("nodes", "Nodes in the cluster, as this node knows", ("state",))
 SLOTS_OWNED = Gauge("slots_owned", "Slots of the ring that this node owns")
 RING_VERSION = Gauge(
@@ -139,7 +143,7 @@ SLOTS_MOVED = Total(
 
 FAMILIES: tuple[Family, ...] = (
     INFO,
-    HTTP_REQUESTS, HTTP_SECONDS, HTTP_IN_FLIGHT, HTTP_WAITING,
+    HTTP_REQUESTS, HTTP_SECONDS, REQUESTS_LIMITED, HTTP_IN_FLIGHT, HTTP_WAITING,
     JOBS_ACCEPTED, JOBS_ENDED, JOBS_OPEN, JOBS_RUNNING, JOB_QUEUE_SECONDS, JOB_RUN_SECONDS, JOB_RECOVERIES,
     JOBS_FENCED,
     BUS_CALL_SECONDS, BUS_PENDING, BUS_SERVING, BUS_INCIDENTS, BUS_EVENTS_WAITING, BUS_EVENTS_LOST,
@@ -148,5 +152,6 @@ FAMILIES: tuple[Family, ...] = (
     DB_SECONDS, DB_IN_FLIGHT, DB_POOL_SIZE, DB_POOL_IN_USE, DB_RETRIES,
     LOOP_LAG, PERIODIC_RUNS, PERIODIC_FAILURES,
     AGENT_SECONDS,
+    REDIS_UP, REDIS_SECONDS,
     NODES, SLOTS_OWNED, RING_VERSION, LEASE_LEFT, EVICTIONS, SLOTS_MOVED,
 )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from mgmtnode.bus.message import Event
 from mgmtnode.db.session import Tx
 from mgmtnode.service import NodeContext, Service
@@ -10,8 +12,10 @@ from services.identity.passwords import Passwords
 from services.identity.repository.accounts import AccountRepository, PolicyRepository, UserRepository
 from services.identity.repository.quotas import QuotaRepository
 from services.identity.repository.tokens import ApiKeyRepository, SessionRepository
-from services.identity.throttle import LoginThrottle, NodeThrottle
+from services.identity.throttle import ClusterThrottle, LoginThrottle, NodeThrottle
 from services.identity.tokens import TokenAuthenticator
+
+TOKENS = "tokens"
 
 
 class Parts(Service):
@@ -25,8 +29,9 @@ class Parts(Service):
         self.sessions = SessionRepository()
         self.quotas = QuotaRepository(node.query)
         self.passwords = Passwords(node.rng, lambda: config.get(PASSWORD_COST))
-        self.throttle: LoginThrottle = NodeThrottle(
-            node.clock, lambda: config.get(LOGIN_ATTEMPTS), lambda: config.get(LOGIN_LOCK)
+        limits = partial(config.get, LOGIN_ATTEMPTS), partial(config.get, LOGIN_LOCK)
+        self.throttle: LoginThrottle = ClusterThrottle(
+            node.shared, NodeThrottle(node.clock, *limits), *limits
         )
         self.authenticator = TokenAuthenticator(
             node.db,
@@ -36,8 +41,21 @@ class Parts(Service):
             lifetime=lambda: config.get(SESSION_LIFETIME),
         )
 
+        node.shared.listen(TOKENS, self._heard)
+
     def tell(self, tx: Tx, event: Event, account_uuid: str) -> None:
         """Records the event. This node forgets the account's tokens before the caller hears of the change,
-        the others when the event reaches them."""
+        the others when the event or the announcement reaches them, whichever is first."""
         tx.record(event)
-        tx.after_commit(lambda: self.authenticator.forget(account_uuid))
+        tx.after_commit(lambda: self.forget(account_uuid))
+
+    def forget(self, account_uuid: str) -> None:
+        """Something changed about the account, its users, policies, sessions or keys, here and now."""
+        self.authenticator.forget(account_uuid)
+        self.node.shared.announce(TOKENS, account_uuid)
+
+    def _heard(self, account_uuid: str | None) -> None:
+        if account_uuid is None:
+            self.authenticator.forget_all()
+        else:
+            self.authenticator.forget(account_uuid)
