@@ -21,12 +21,11 @@ from mgmtnode.agents.port import Agents
 from mgmtnode.agents.remote import RemoteAgents
 from mgmtnode.agents.watched import WatchedAgents
 from mgmtnode.api.app import HttpApi
-from mgmtnode.api.application import TOKEN, http_api
+from mgmtnode.api.application import TOKEN, amqp_api, http_api
 from mgmtnode.api.auth import Authenticator
 from mgmtnode.bus.bus import Bus
 from mgmtnode.bus.choice import check_url as check_bus_url
 from mgmtnode.bus.choice import transport_over
-from mgmtnode.bus.message import Event
 from mgmtnode.bus.transport import address_of
 from mgmtnode.cluster import figures
 from mgmtnode.cluster.gate import GatedAgents
@@ -113,6 +112,7 @@ class ManagementNode:
             ("the services to start", self._start_services),
             ("its share of the work", self._enter),
             ("the API", self._start_api),
+            ("the AMQP API", self._start_amqp_api),
         )
         try:
             for name, step in steps:
@@ -144,12 +144,9 @@ class ManagementNode:
         require(self._manifests, Authenticator, TOKEN, "nobody could log in")
         check_bus_url(self.bus_url)
         check_redis_url(self._properties.get(core.REDIS_URL))
-        if endpoint := self._properties.get(core.OTLP_ENDPOINT):
-            share = self._properties.get(core.OTLP_SHARE)
-            self.telemetry.tracer = tracer = tracer_to(
-                endpoint, node=self.name, version=__version__, share=share
-            )
-            self._on_stop("the traces", tracer.stop)
+        endpoint, share = self._properties.get(core.OTLP_ENDPOINT), self._properties.get(core.OTLP_SHARE)
+        self.telemetry.tracer = tracer_to(endpoint, node=self.name, version=__version__, share=share)
+        self._on_stop("the traces", self.telemetry.stop)
 
     async def _lock(self) -> None:
         directory = self.data_dir
@@ -197,13 +194,9 @@ class ManagementNode:
     async def _build(self) -> None:
         address = address_of(self.name, self.membership.incarnation)
         self.bus = Bus(
-            self.name,
-            self.slots,
-            transport_over(self.bus_url, address, rng=self._rng),
-            clock=self._clock,
-            rng=self._rng,
-            telemetry=self.telemetry,
-        )
+            self.name, self.slots, transport_over(self.bus_url, address, rng=self._rng),
+            clock=self._clock, rng=self._rng, telemetry=self.telemetry,
+        )  # fmt: skip
         edges = Edges(
             name=self.name,
             membership=self.membership,
@@ -237,7 +230,7 @@ class ManagementNode:
     async def _start_bus(self) -> None:
         self.bus.on_hint(self.parts.context.jobs.hinted)
         self.bus.subscribe(RingChanged, self.membership.ring_changed)
-        self.bus.subscribe(Event, self._wake_readers)
+        self.bus.on_remote_event(self.parts.events.wake)
         self.membership.announce = self.bus.publish
         await self.bus.start()
         self._on_stop("the bus", self._stop_bus)
@@ -285,9 +278,11 @@ class ManagementNode:
         listeners.start()
         self._on_stop("the listeners to changes of the cluster", listeners.stop)
         self.rebalancer = Rebalancer(
-            self.db, self.slots, self.membership, runner, self.parts.repository, self._clock
-        )
+            self.db, self.slots, self.membership, runner, self.parts.repository, self._clock,
+            batch=self._properties.get(core.SLOTS_AT_ONCE),
+        )  # fmt: skip
         self.rebalancer.start()
+        figures.show(self.telemetry.metrics, self.membership, listeners, self.rebalancer)
         self._on_stop("the rebalancer", self.rebalancer.stop)
         await self._until_there("the database", self.membership.enter)
 
@@ -303,10 +298,16 @@ class ManagementNode:
     async def _start_api(self) -> None:
         checks = {"database": self._check_database, "bus": self._check_bus, "lease": self._check_lease}
         show_node(self.telemetry.metrics, self.name, self.parts.context)
-        figures.show(self.telemetry.metrics, self.slots, self.membership, self.rebalancer)
         self.api = http_api(self.parts, self._properties, checks, self.telemetry, self._rng)
         await self.api.start()
         self._on_stop("the API", self.api.stop)
+
+    async def _start_amqp_api(self) -> None:
+        api = amqp_api(self.name, self.parts, self._properties, self.api.gateway, self.telemetry)
+        if api is not None:
+            self.api.health.advise("AMQP API", api.check)
+            await api.start()
+            self._on_stop("the AMQP API", api.stop)
 
     async def _until_there(self, what: str, attempt: Callable[[], Awaitable[object]]) -> None:
         """Makes ``attempt`` again for node.boot_seconds as long as it says that ``what`` is away; of a file only once,
@@ -367,9 +368,6 @@ class ManagementNode:
     def _sweep_seconds(self) -> float:
         """Hints do not arrive while the broker is away: then the sweep finds the work."""
         return SWEEP_SECONDS if self.bus.transport.healthy else SWEEP_SECONDS / 8
-
-    async def _wake_readers(self, event: Event) -> None:
-        self.parts.events.wake()
 
     async def _check_lease(self) -> str | None:
         return None if self.lease.valid else "the lease of this node is not renewed"

@@ -21,7 +21,7 @@ from mgmtnode.errors import DeclarationError
 from mgmtnode.events.log import EventLog
 from mgmtnode.extension.registry import Extensions
 from mgmtnode.handlers import Handlers, bind
-from mgmtnode.jobs.acceptance import DeletionCheck, JobSpec
+from mgmtnode.jobs.acceptance import DeletionCheck, DeletionPlan, JobSpec, Named
 from mgmtnode.jobs.job import JOB
 from mgmtnode.jobs.jobs import JOB_CONFIGS, Jobs
 from mgmtnode.jobs.repository import JobRepository
@@ -101,6 +101,7 @@ def assemble(manifests: Sequence[ServiceManifest], edges: Edges) -> Parts:
     specs.update(hooks.handlers.jobs)
     context.jobs.learn_specs()
     context.jobs.acceptance.deletion_check = veto(context.cascade)
+    context.jobs.acceptance.deletion_plan = planned(context.cascade)
     connect(services, hooks.handlers, context)
     return Parts(
         context=context,
@@ -168,7 +169,9 @@ def build_context(
 
 def show_node(metrics: Metrics, name: str, context: NodeContext) -> None:
     """The gauges of the parts that have no others."""
-    jobs, periodic = context.jobs, context.periodic
+    jobs, periodic, slots = context.jobs, context.periodic, context.slots
+    metrics.read(families.SLOTS_OWNED, lambda: len(slots.own_slots()))
+    metrics.read(families.RING_VERSION, lambda: slots.version)
     metrics.read(families.INFO, lambda: {(__version__, name): 1.0})
     metrics.read(families.JOBS_OPEN, lambda: 0 if jobs.runner is None else len(jobs.runner))
     metrics.read(families.JOBS_RUNNING, lambda: 0 if jobs.runner is None else len(jobs.runner.running))
@@ -212,6 +215,18 @@ def veto(cascade: CascadeGraph) -> DeletionCheck:
             cascade.check(tx, spec.resource_type, msg.uuid, root=origin or spec.resource_type)
 
     return check
+
+
+def planned(cascade: CascadeGraph) -> DeletionPlan:
+    """Tells what a deletion would do to what is below."""
+
+    def plan(tx: Tx, spec: JobSpec, msg: ApiJob[Any]) -> list[Named]:
+        if not isinstance(msg, DeleteJob):
+            return []
+        below = cascade.below(tx, spec.resource_type, msg.uuid, root=spec.resource_type, force=msg.force)
+        return [(job.api.name, kind, uuid) for kind, uuid, job in below]
+
+    return plan
 
 
 def connect(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 from urllib.parse import urlsplit
@@ -146,9 +146,9 @@ class HttpAgent:
             await self._give_way(wait - hold)
         return sealed
 
-    async def forget(self, floor: int, resources: Sequence[str]) -> int:
+    async def forget(self, floor: int, registers: Mapping[str, int]) -> int:
         async with self._http.question(self._address):
-            body = ForgetBody(floor=floor, resources=list(resources))
+            body = ForgetBody(floor=floor, registers=dict(registers))
             dropped: int = await self._post(FORGET, body, int, None)
             return dropped
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -57,9 +57,9 @@ class LocalAgents:
                 sealed = await agent.seal(resource, fence, self._wait(deadline))
         return sealed
 
-    async def forget(self, endpoint: str, floor: int, resources: Sequence[str], *, timeout: float) -> int:
+    async def forget(self, endpoint: str, floor: int, registers: Mapping[str, int], *, timeout: float) -> int:
         async with _deadline(timeout, f"forgetting deleted resources on {endpoint}"):
-            return await self._find(endpoint).forget(floor, resources)
+            return await self._find(endpoint).forget(floor, registers)
 
     async def ask(self, endpoint: str, question: str, body: dict[str, Any], *, timeout: float) -> Any:
         async with _deadline(timeout, f"{question} on {endpoint}"):

@@ -6,7 +6,7 @@ AgentEndpoint (host side)   one agent: each reply within ``wait`` seconds, *runn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -100,7 +100,7 @@ class AgentEndpoint(Protocol):
 
     async def seal(self, resource: str, fence: int, wait: float) -> Sealed: ...
 
-    async def forget(self, floor: int, resources: Sequence[str]) -> int: ...
+    async def forget(self, floor: int, registers: Mapping[str, int]) -> int: ...
 
     async def ask(self, question: str, body: dict[str, Any]) -> Any: ...
 
@@ -118,9 +118,10 @@ class Agents(Protocol):
         """Refuses lower fences from now on, waits for a running command, and tells how the last one ended."""
         ...
 
-    async def forget(self, endpoint: str, floor: int, resources: Sequence[str], *, timeout: float) -> int:
-        """Drops the registers of deleted resources that no open job works on. ``floor`` is the lowest run_no
-        of any open job: what is older than that is refused for ever. Returns how many were dropped."""
+    async def forget(self, endpoint: str, floor: int, registers: Mapping[str, int], *, timeout: float) -> int:
+        """Drops ``registers`` (resource → fence) of resources that are no more, where all jobs on them that there
+        ever were have a run_no below ``floor`` and have ended: what is older than that is refused for ever. One whose
+        fence is another by now stays. Returns how many were dropped."""
         ...
 
     async def ask(self, endpoint: str, question: str, body: dict[str, Any], *, timeout: float) -> Any:

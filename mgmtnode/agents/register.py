@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
+from heapq import nsmallest
 from typing import Any
 
 import msgspec
@@ -114,11 +115,18 @@ class CommandRegister:
         self._watch("sealed", resource, fence, record.order, record.action)
         return self._sealed(record)
 
-    async def forget(self, floor: int, resources: Sequence[str]) -> int:
-        """Drops finished records whose order is below ``floor``, and refuses what is older than that from now
-        on."""
+    def ended(self, floor: int, *, after: str, limit: int) -> dict[str, int]:
+        """What could be forgotten below ``floor``, with its fence: the first ``limit`` resources behind ``after``."""
+        behind = (r for r in self._records if r > after and self._forgettable(r, floor))
+        return {resource: self._records[resource].fence for resource in nsmallest(limit, behind)}
+
+    async def forget(self, floor: int, registers: Mapping[str, int]) -> int:
+        """Drops those of the records (resource → fence) that have ended below ``floor`` and whose fence was not raised
+        since, and refuses what is older than ``floor`` from now on."""
         self._floor = max(self._floor, floor)
-        gone = [r for r in resources if self._forgettable(r, floor)]
+        gone = [
+            r for r, f in registers.items() if self._forgettable(r, floor) and self._records[r].fence == f
+        ]
         for resource in gone:
             del self._records[resource]
         await self._repository.forget(floor, gone)

@@ -124,7 +124,7 @@ async def _fence(agent: AgentEndpoint, body: bytes) -> tuple[int, Any]:
 
 async def _drop(agent: AgentEndpoint, body: bytes) -> tuple[int, Any]:
     asked = _forget(body)
-    return 200, await agent.forget(asked.floor, asked.resources)
+    return 200, await agent.forget(asked.floor, asked.registers)
 
 
 async def _answer(agent: AgentEndpoint, body: bytes) -> tuple[int, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mgmtnode.agents.port import AgentEndpoint, Agents, Command, CommandResult, Sealed
@@ -30,9 +30,9 @@ class WatchedAgents:
         with self._asking("seal", "seal"):
             return await self._inner.seal(endpoint, resource, fence, timeout=timeout)
 
-    async def forget(self, endpoint: str, floor: int, resources: Sequence[str], *, timeout: float) -> int:
+    async def forget(self, endpoint: str, floor: int, registers: Mapping[str, int], *, timeout: float) -> int:
         with self._asking("forget", "forget"):
-            return await self._inner.forget(endpoint, floor, resources, timeout=timeout)
+            return await self._inner.forget(endpoint, floor, registers, timeout=timeout)
 
     async def ask(self, endpoint: str, question: str, body: dict[str, Any], *, timeout: float) -> Any:
         with self._asking("ask", question):

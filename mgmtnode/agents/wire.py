@@ -54,7 +54,7 @@ class SealBody(Data):
 
 class ForgetBody(Data):
     floor: Number
-    resources: Annotated[list[Text], Meta(max_length=10_000)]
+    registers: Annotated[dict[Text, Number], Meta(max_length=10_000)]
 
 
 class AskBody(Data):

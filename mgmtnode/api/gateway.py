@@ -13,10 +13,11 @@ import msgspec
 from mgmtnode.api.auth import ANONYMOUS, Authenticator, authorise
 from mgmtnode.api.operations import Operation, Operations, build
 from mgmtnode.api.problems import NO_DRY_RUN, PRECONDITION
-from mgmtnode.bus.context import current
+from mgmtnode.bus.context import Asked, current
 from mgmtnode.bus.message import ApiJob, ApiMessage
 from mgmtnode.errors import NOT_FOUND, UNAUTHENTICATED
 from mgmtnode.jobs.job import JOB, Caller, Job, Plan
+from mgmtnode.jobs.once import Rehearsed
 from mgmtnode.schema import UUID_PATTERN, Resource
 
 T = TypeVar("T")
@@ -36,6 +37,7 @@ class Jobs(Protocol):
         *,
         key: str | None = None,
         precondition: Callable[[Any], None] | None = None,
+        beside: Callable[[Any, Job], None] | None = None,
     ) -> Job: ...
 
     async def dry_run(self, msg: ApiJob[Any], caller: Caller) -> Plan: ...
@@ -78,13 +80,15 @@ class Reads(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a request is to be handled. ``wait``: seconds to hold the answer back for the job to end."""
+    """How a request is to be handled. ``wait``: seconds to hold the answer back for the job to end. ``beside``
+    writes in the transaction that accepts the job; for a known key, beside the job accepted before."""
 
     key: str | None = None
     wait: float = 0.0
     dry_run: bool = False
     if_match: str | None = None
     text: bool = False
+    beside: Callable[[Any, Job], None] | None = None
 
 
 PLAIN = Options()
@@ -108,10 +112,11 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The answer of an ApiCall."""
+    """The answer of an ApiCall. ``replayed``: its key had been used before."""
 
     operation: Operation
     reply: Any
+    replayed: bool = False
 
 
 Answer = Accepted | Planned | Done
@@ -182,7 +187,9 @@ class Gateway:
                 return await self._call(operation, msg, caller, options)
             if options.dry_run:
                 return Planned(await self.jobs.dry_run(msg, caller))
-            job = await self.jobs.accept(msg, caller, key=options.key, precondition=precondition)
+            job = await self.jobs.accept(
+                msg, caller, key=options.key, precondition=precondition, beside=options.beside
+            )
         return Accepted(operation, await self._until_ended(job, caller, options.wait), job.replayed)
 
     async def page(self, resource: Resource, listing: Listing, caller: Caller) -> Any:
@@ -223,13 +230,17 @@ class Gateway:
     async def _call(
         self, operation: Operation, msg: ApiMessage[Any], caller: Caller, options: Options
     ) -> Answer:
-        if options.dry_run:
-            raise NO_DRY_RUN.error(f"{operation.api.name} answers at once and cannot be tried dry")
-        before = current.set(msgspec.structs.replace(current.get(), key=options.key))
+        if options.dry_run and not operation.once:
+            raise NO_DRY_RUN.error(f"{operation.api.name} changes nothing that could be tried dry")
+        asked = Asked(options.key, options.dry_run)
+        before = current.set(msgspec.structs.replace(current.get(), asked=asked))
         try:
-            return Done(operation, await self.calls[operation.message](msg, caller))
+            reply = await self.calls[operation.message](msg, caller)
+        except Rehearsed as rehearsed:
+            return Planned(rehearsed.plan)
         finally:
             current.reset(before)
+        return Done(operation, reply, asked.replayed)
 
     async def _until_ended(self, job: Job, caller: Caller, wait: float) -> Job:
         """A wait is a wish: the job is answered as it is when the node stops or too many wait already."""
@@ -248,9 +259,10 @@ class Gateway:
             task.cancel()
 
     async def _resolve(self, operation: Operation, fields: dict[str, Any], caller: Caller) -> None:
-        """Names in the path become uuids."""
+        """Names in the path become uuids. What is not there, or no text, is left to the parser to refuse."""
         for name, resource in operation.addressed.items():
-            fields[name] = await self._uuid(resource, fields[name], caller)
+            if isinstance(key := fields.get(name), str):
+                fields[name] = await self._uuid(resource, key, caller)
 
     async def _uuid(self, resource: Resource, key: str, caller: Caller) -> str:
         lower = key.lower()

@@ -202,7 +202,9 @@ class _Schemas:
             for name, info in operation.fields.items():
                 schema = _with_default(self.schema((operation.message, info.name)), info)
                 found.append({"name": name, "in": "query", "required": info.required, "schema": schema})
-        names = ["DryRun", "Prefer", "IdempotencyKey"] if operation.job else []
+        names = ["DryRun", "IdempotencyKey"] if operation.once else []
+        if operation.job:
+            names.append("Prefer")
         if operation.job and not operation.creates and operation.path_fields:
             names.append("IfMatch")
         return found + [ref("parameters", n) for n in names]
@@ -227,7 +229,7 @@ class _Schemas:
     def _outcomes(self, operation: Operation) -> dict[str, Json]:
         reply = self.schema((operation.message, REPLY))
         if not operation.job:
-            return {str(operation.api.status): _json("The answer", reply)}
+            return _answers_at_once(operation, reply, self.schema(Plan) if operation.once else None)
         accepted = _json("Accepted: the job", self.schema(Job))
         for header in ("Location", "Idempotent-Replay"):
             accepted["headers"][header] = ref("headers", header)
@@ -239,6 +241,20 @@ class _Schemas:
                 "202": accepted,
             }
         return {"200": _json(f"{result}; with dry_run: the plan", {"anyOf": [reply, plan]}), "202": accepted}
+
+
+def _answers_at_once(operation: Operation, reply: Json, plan: Json | None) -> dict[str, Json]:
+    """``plan`` if it can be tried dry."""
+    answer = _json("The answer", reply)
+    if plan is None:
+        return {str(operation.api.status): answer}
+    answer["headers"]["Idempotent-Replay"] = ref("headers", "Idempotent-Replay")
+    if operation.api.status == 200:
+        answer = _json("The answer; with dry_run: the plan", {"anyOf": [reply, plan]}) | {
+            "headers": answer["headers"]
+        }
+        return {"200": answer}
+    return {"200": _json("With dry_run: the plan", plan), str(operation.api.status): answer}
 
 
 def _responses(outcomes: dict[str, Json], public: bool = False) -> dict[str, Json]:

@@ -41,6 +41,11 @@ class Operation:
         return issubclass(self.message, ApiJob)
 
     @cached_property
+    def once(self) -> bool:
+        """Whether it is done once for each idempotency key, and can be tried dry."""
+        return self.job or bool(getattr(self.message, "once", False))
+
+    @cached_property
     def creates(self) -> bool:
         return issubclass(self.message, ApiJob) and bool(self.message.creates)
 

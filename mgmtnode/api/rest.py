@@ -153,7 +153,8 @@ def _body_fields(operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
 def answer(outcome: Answer, request: Request, gateway: Gateway) -> Reply:
     """The gateway's answer as HTTP. Raises the problem of a job that was waited for and did not succeed."""
     if isinstance(outcome, Done):
-        return Reply(outcome.reply, outcome.operation.api.status)
+        again = {"idempotent-replay": "true"} if outcome.replayed else {}
+        return Reply(outcome.reply, outcome.operation.api.status, again)
     if isinstance(outcome, Planned):
         return Reply(outcome.plan)
     headers = {"location": f"{BASE}/jobs/{outcome.job.uuid}", "x-job-uuid": outcome.job.uuid}

@@ -102,6 +102,9 @@ class GuardedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._disarm()
         self._reading_head = False
+        if len(self.url) > HEAD_BYTES:  # in one piece with the rest; a longer one cannot even be parsed
+            self._refuse()
+            return
         super().on_headers_complete()
 
     def pause_writing(self) -> None:

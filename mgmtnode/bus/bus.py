@@ -13,11 +13,12 @@ import msgspec
 from mgmtnode.bus.calls import Calls
 from mgmtnode.bus.context import CallContext, current
 from mgmtnode.bus.dispatch import Dispatcher
-from mgmtnode.bus.envelope import NO_BODY, Envelope, HintBody, Kind, encode, unpack
+from mgmtnode.bus.envelope import Envelope, HintBody, Kind, encode, unpack
 from mgmtnode.bus.figures import show
 from mgmtnode.bus.inbox import MAX_HOPS, Inbox
 from mgmtnode.bus.message import Event, Message, type_name
 from mgmtnode.bus.outgoing import Outgoing
+from mgmtnode.bus.probe import Probe
 from mgmtnode.bus.routing import HERE, Router, Target
 from mgmtnode.bus.subscriptions import Subscriptions
 from mgmtnode.bus.transport import Transport
@@ -26,6 +27,7 @@ from mgmtnode.ports import Clock, Rng
 from mgmtnode.ring.slots import Slots, slot_of
 from mgmtnode.tasks.serial import Level, SerialQueues
 from mgmtnode.telemetry.families import BUS_CALL_SECONDS
+from mgmtnode.telemetry.metrics import Metrics
 from mgmtnode.telemetry.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -39,7 +41,6 @@ LOCAL, REMOTE = "local", "remote"
 LEAST = 0.001
 MAX_SENDS = 20_000
 STOP_SECONDS = 6.0  # a statement of the database that a subscriber waits for may take five
-SILENT_SECONDS = 8.0
 SAMPLES = 10
 SAMPLE_BYTES = 500
 
@@ -88,11 +89,14 @@ class Bus:
             invoke=self._dispatcher.invoke,
         )
         self._hinted: Hinted | None = None
-        self._unheard_since: float | None = None
+        self._probe = Probe(clock, transport, self._outgoing, self.counts)
         self._sends: dict[asyncio.Task[None], None] = {}  # in order, so that a simulation can repeat it
         slots.on_change(self._calls.slots_changed)
+        self._show(telemetry.metrics)
+
+    def _show(self, metrics: Metrics) -> None:
         show(
-            telemetry.metrics, transport, self.queues, pending=self._calls, serving=self._inbox,
+            metrics, self.transport, self.queues, pending=self._calls, serving=self._inbox,
             incidents=self.incidents, subscriptions=self._subscriptions,
         )  # fmt: skip
 
@@ -120,6 +124,11 @@ class Bus:
     def declare(self, event_types: Iterable[type[Event]]) -> None:
         """Event types that may come from other nodes, for subscribers to a base class."""
         self._subscriptions.declare(event_types)
+
+    def on_remote_event(self, fn: Callable[[], None]) -> None:
+        """``fn()`` is called when another node tells of any event, known here or not. It must not raise, and must be
+        quick: this spares reading events of which only matters that they are there."""
+        self._subscriptions.woken.append(fn)
 
     def on_hint(self, fn: Hinted) -> None:
         """``fn(seq, job_uuid, resource_uuid)`` hears that a job waits in a slot of this node. It must not
@@ -268,7 +277,7 @@ class Bus:
             case Kind.HINT:
                 self._take_hint(envelope)
             case Kind.PROBE:
-                self._unheard_since = None
+                self._probe.heard()
 
     def _take_hint(self, envelope: Envelope) -> None:
         if envelope.slot is None or self.slots.owner(envelope.slot) != self.name:
@@ -317,33 +326,13 @@ class Bus:
         await self.transport.start(self)
 
     async def probe(self) -> None:
-        """Sends this node a message through the transport. Called every other second, it finds out that nothing
-        arrives here any more although every connection looks well; those are then made anew."""
-        now = self._clock.monotonic()
-        if self._unheard_since is None:
-            self._unheard_since = now
-        elif now - self._unheard_since > SILENT_SECONDS and self.transport.healthy:
-            self.counts["silences"] += 1
-            log.error("nothing has arrived here for %.0f s: connecting anew", now - self._unheard_since)
-            self.transport.renew()
-        try:
-            self._outgoing.send(self.transport.address, encode(self._new(Kind.PROBE, "", HERE, NO_BODY)))
-        except ApiError:
-            self.counts["probes_unsent"] += 1
-
-    @property
-    def silent_for(self) -> float:
-        """Seconds since a probe was sent that has not come back; 0 when all have."""
-        return 0.0 if self._unheard_since is None else self._clock.monotonic() - self._unheard_since
+        """To be called every other second, see Probe."""
+        self._probe.send(self._calls.next_id())
 
     @property
     def trouble(self) -> str | None:
         """What keeps this node from hearing and reaching the others, in words."""
-        if not self.transport.healthy:
-            return "the broker cannot be reached, or takes no messages"
-        if self.silent_for > SILENT_SECONDS:
-            return f"nothing has arrived through the broker for {self.silent_for:.0f} s"
-        return None
+        return self._probe.trouble
 
     async def drain(self, timeout: float) -> bool:
         """Waits until no handler runs and no call waits, at most ``timeout`` seconds; whether it came to

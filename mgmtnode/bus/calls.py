@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from mgmtnode.ports import Clock
 
 MAX_PENDING = 50_000
 FIRST_RETRY, LAST_RETRY = 0.05, 1.0
+REMIND_SECONDS, LONGEST_SILENCE = 2.0, 30.0
 
 NOT_HERE = ErrorCode(
     "bus.not-here", Category.UNAVAILABLE, "the slot moves between nodes; the caller asks again"
@@ -32,13 +34,13 @@ class Pending:
     left."""
 
     __slots__ = (
-        "attempts", "context", "deadline", "destination", "future", "here", "id", "kind", "msg", "retry",
-        "since", "target",
+        "attempts", "context", "deadline", "destination", "future", "here", "id", "kind", "msg", "remind_at",
+        "retry", "since", "target",
     )  # fmt: skip
 
     def __init__(self, id: str, msg: Message[Any], kind: MessageKind, target: Target) -> None:
         self.id, self.msg, self.kind, self.target = id, msg, kind, target
-        self.deadline = self.since = 0.0
+        self.deadline = self.since = self.remind_at = 0.0
         self.context = CallContext()
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.destination: str | None = None
@@ -62,7 +64,8 @@ class PendingState:
 class Calls:
     """Sends each call to where it belongs, again (with the same id, which the receiver knows) when the
     destination left, the slot moved or the connection was lost, until a reply comes or the deadline
-    passes."""
+    passes. One that waits for long is repeated now and then all the same: a node that passed it on may have passed
+    it to one that had just died."""
 
     def __init__(
         self, clock: Clock, router: Router, outgoing: Outgoing, *, origin: str, address: str, invoke: Invoke
@@ -70,6 +73,7 @@ class Calls:
         self._clock, self._router, self._outgoing = clock, router, outgoing
         self._origin, self._address, self._invoke = origin, address, invoke
         self._pending: dict[str, Pending] = {}
+        self._reminder: asyncio.TimerHandle | None = None
         self._last = 0
         self.late = 0
 
@@ -87,8 +91,10 @@ class Calls:
             raise OVERLOADED.error(f"{MAX_PENDING} calls wait for other nodes already", retry_after=1.0)
         pending = Pending(self.next_id(), msg, kind, target)
         pending.since, pending.deadline, pending.context = self._clock.monotonic(), deadline, context
+        pending.remind_at = pending.since + REMIND_SECONDS
         timer = pending.future.get_loop().call_later(deadline - pending.since, self._expire, pending)
         self._pending[pending.id] = pending
+        self._remind_later()
         try:
             self._place(pending)
             return await pending.future
@@ -160,6 +166,26 @@ class Calls:
             else:
                 pending.fail(exc)
 
+    def _remind_later(self) -> None:
+        """One timer for all: nearly every call is answered before it rings."""
+        if self._reminder is None and self._pending:
+            loop = asyncio.get_running_loop()
+            self._reminder = loop.call_later(REMIND_SECONDS, self._remind)
+
+    def _remind(self) -> None:
+        self._reminder = None
+        now = self._clock.monotonic()
+        for pending in list(self._pending.values()):
+            if pending.destination is not None and pending.here is None and now >= pending.remind_at:
+                pending.remind_at = now + min(LONGEST_SILENCE, now - pending.since)
+                self._repeat(pending, pending.destination)
+        self._remind_later()
+
+    def _repeat(self, pending: Pending, destination: str) -> None:
+        """To the same node as before, which knows the id: it runs it, has run it, or passes it on anew."""
+        with contextlib.suppress(ApiError):  # too much waits to be sent: the next reminder is soon enough
+            self._outgoing.send(destination, encode(self._envelope(pending)))
+
     def resolve(self, reply: Envelope) -> None:
         """A reply came. The first one counts."""
         pending = self._pending.get(reply.correlation)
@@ -222,6 +248,9 @@ class Calls:
             pending.retry = None
 
     def fail_all(self, error: ApiError) -> None:
+        if self._reminder is not None:
+            self._reminder.cancel()
+            self._reminder = None
         for pending in list(self._pending.values()):
             pending.fail(error)
 

@@ -38,12 +38,12 @@ class Answered:
         self._done: OrderedDict[str, bytes] = OrderedDict()
         self._bytes = 0
 
-    def begin(self, id: str) -> bool:
-        """False: it runs, or is done."""
-        if id in self._running or id in self._done:
-            return False
+    def begin(self, id: str) -> None:
         self._running.add(id)
-        return True
+
+    def __contains__(self, id: str) -> bool:
+        """It runs, or is done."""
+        return id in self._running or id in self._done
 
     def reply(self, id: str) -> bytes:
         """Empty while it runs, or when it has none."""
@@ -86,14 +86,15 @@ class Inbox:
         self._kinds[type_name(cls)] = self._router.kind(cls)
 
     def accept(self, envelope: Envelope) -> None:
-        if not self._router.is_here(Target(envelope.slot, envelope.node)):
-            self._pass_on(envelope)
-        elif not self._answered.begin(envelope.id):
+        # Before the slot is looked at: if it moved while the call runs here, the new owner must not run it too.
+        if envelope.id in self._answered:
             self._repeat(envelope)
+        elif not self._router.is_here(Target(envelope.slot, envelope.node)):
+            self._pass_on(envelope)
         elif len(self._tasks) >= MAX_SERVING:
-            self._answered.forget(envelope.id)
             self.refuse(envelope, OVERLOADED.error("the node serves too many calls", retry_after=1.0))
         else:
+            self._answered.begin(envelope.id)
             # The task begins without a call context: it is that of the caller, on another node.
             task = asyncio.get_running_loop().create_task(self._serve(envelope), context=Context())
             self._tasks[task] = None

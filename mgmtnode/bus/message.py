@@ -89,7 +89,13 @@ class ApiMessage(Message[R], frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class ApiCall(ApiMessage[R], frozen=True, kw_only=True):
-    """Answered at once, on the node that received it."""
+    """Answered at once, on the node that received it.
+
+    ``once``: it changes something, and its handler does that through ``mgmtnode.jobs.once``, so that it honours an
+    idempotency key and can be tried dry.
+    """
+
+    once: ClassVar[bool] = False
 
 
 class ApiJob(ApiMessage[R], frozen=True, kw_only=True):

@@ -74,7 +74,9 @@ class Subscriptions:
         self._dispatcher = dispatcher
         self._all: list[Subscription] = []
         self._matching: dict[type[Event], list[Subscription]] = {}
-        self._decoders: dict[str, msgspec.json.Decoder[Event]] = {}
+        self._types: dict[str, type[Event]] = {}
+        self._decoders: dict[type[Event], msgspec.json.Decoder[Event]] = {}
+        self.woken: list[Callable[[], None]] = []
 
     def subscribe(self, event_type: type[E], fn: Callable[[E], Awaitable[None]]) -> None:
         """A base class hears all its subclasses that are declared or subscribed to."""
@@ -85,21 +87,29 @@ class Subscriptions:
     def declare(self, event_types: Iterable[type[Event]]) -> None:
         """Makes event types known by name, so that they can be told from other nodes' messages."""
         for event_type in event_types:
-            self._decoders.setdefault(type_name(event_type), msgspec.json.Decoder(event_type))
+            self._types.setdefault(type_name(event_type), event_type)
 
     def hear(self, event: Event) -> None:
-        matching = self._matching.get(type(event))
-        if matching is None:
-            matching = [s for s in self._all if isinstance(event, s.event_type)]
-            self._matching[type(event)] = matching
-        for subscription in matching:
+        for subscription in self._of(type(event)):
             subscription.hear(event)
 
+    def _of(self, event_type: type[Event]) -> list[Subscription]:
+        matching = self._matching.get(event_type)
+        if matching is None:
+            matching = [s for s in self._all if issubclass(event_type, s.event_type)]
+            self._matching[event_type] = matching
+        return matching
+
     def hear_remote(self, name: str, body: msgspec.Raw) -> None:
-        """An event nobody here knows (from a newer release, or of no interest) is ignored."""
-        decoder = self._decoders.get(name)
-        if decoder is None:
+        """An event nobody here knows (from a newer release) or cares for is not even read."""
+        for wake in self.woken:
+            wake()
+        event_type = self._types.get(name)
+        if event_type is None or not self._of(event_type):
             return
+        decoder = self._decoders.get(event_type)
+        if decoder is None:
+            decoder = self._decoders[event_type] = msgspec.json.Decoder(event_type)
         try:
             event = decoder.decode(body)
         except msgspec.DecodeError as exc:

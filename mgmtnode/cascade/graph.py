@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -70,20 +70,36 @@ class CascadeGraph:
         return found
 
     def check(self, tx: Tx, kind: str, uuid: str, *, root: str) -> None:
-        """Asks every rule below whether it minds. ``root``: the type where the deletion began. Raises the first veto.
+        """Asks every rule below whether it minds. ``root``: the type where the deletion began. Raises the first
+        veto."""
+        for _ in self._down(tx, kind, uuid, root=root, force=False, ask=True):
+            pass
 
-        Goes down level by level, one query a rule, and through no resource twice: references may form a circle.
-        """
-        level = {kind: [uuid]}
-        seen = {uuid}
+    def below(
+        self, tx: Tx, kind: str, uuid: str, *, root: str, force: bool
+    ) -> list[tuple[str, str, ApiJob[Any]]]:
+        """What becomes of each resource below, those nearest first: (type, uuid, the job that it gets)."""
+        found: dict[str, tuple[str, str, ApiJob[Any]]] = {}
+        for child_kind, child, job in self._down(tx, kind, uuid, root=root, force=force, ask=False):
+            if child not in found or isinstance(job, DeleteJob):  # two roads may lead to it
+                found[child] = child_kind, child, job
+        return list(found.values())
+
+    def _down(
+        self, tx: Tx, kind: str, uuid: str, *, root: str, force: bool, ask: bool
+    ) -> Iterator[tuple[str, str, ApiJob[Any]]]:
+        """Level by level, one query a rule, and through no resource twice: references may form a circle."""
+        level, seen = {kind: [uuid]}, {uuid}
         while level:
-            below: dict[str, list[str]] = {}
+            deleted: dict[str, list[str]] = {}
             for parent_kind, parents in level.items():
                 for rule in self._by_parent.get(parent_kind, ()):
-                    new = [child for child in self._ask(tx, rule, parents, root) if child not in seen]
-                    seen.update(new)
-                    below.setdefault(rule.child, []).extend(new)
-            level = {child_kind: uuids for child_kind, uuids in below.items() if uuids}
+                    for child, job in self._ask(tx, rule, parents, root=root, force=force, ask=ask):
+                        yield self._type(rule), child, job
+                        if isinstance(job, DeleteJob) and child not in seen:
+                            seen.add(child)
+                            deleted.setdefault(rule.child, []).append(child)
+            level = deleted
 
     def detach(self, tx: Tx, kind: str, uuid: str) -> None:
         """Empties the columns that are emptied rather than followed."""
@@ -91,15 +107,17 @@ class CascadeGraph:
             if rule.nullify:
                 empty_column(tx, self._tables[rule.child], rule.column, uuid)
 
-    def _ask(self, tx: Tx, rule: OnDelete, parents: list[str], root: str) -> list[str]:
-        """Lets the rule refuse each child; the children that would be deleted, too."""
+    def _ask(
+        self, tx: Tx, rule: OnDelete, parents: list[str], *, root: str, force: bool, ask: bool
+    ) -> Iterator[tuple[str, ApiJob[Any]]]:
+        """The children and what they get; with ``ask``, the rule may refuse each."""
         if rule.act is None:
-            return []
-        deleted: list[str] = []
+            return
         for child, parent in referring(tx, self._tables[rule.child], rule.column, parents):
-            doomed = Doomed(child, parent, root, False)
-            if rule.refuse:
+            doomed = Doomed(child, parent, root, force)
+            if ask and rule.refuse:
                 rule.refuse(tx, doomed)
-            if isinstance(rule.act(doomed), DeleteJob):
-                deleted.append(child)
-        return deleted
+            yield child, rule.act(doomed)
+
+    def _type(self, rule: OnDelete) -> str:
+        return str(self._tables[rule.child].info.get("resource_type", rule.child))

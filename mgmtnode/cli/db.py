@@ -101,7 +101,7 @@ def _opened(
 ) -> Iterator[tuple[SqlDatabase, list[ServiceManifest]]]:
     properties, manifests = read_all(config_file)
     if make:
-        Path(properties.get(DATA_DIR)).mkdir(parents=True, exist_ok=True)
+        Path(properties.get(DATA_DIR)).mkdir(mode=0o700, parents=True, exist_ok=True)
     elif (file := sqlite_file(properties)) and not file.exists():
         raise click.ClickException(f"there is no database at {file} yet; 'mgmtnode db upgrade' makes it")
     database = open_configured(properties)

@@ -109,6 +109,8 @@ def _welcome(cluster: LocalCluster, restart: bool) -> None:
         f"    kill -9 $(cat {pid_file})" + ("   # it is started again after a second" if restart else ""),
         f"  all that runs is listed in {directory.servers_file}, logs are in {directory.path / 'logs'}",
     )
+    if directory.servers_path != directory.path:
+        lines += (f"  the servers' data are in {directory.servers_path}, which their accounts can reach",)
     _say("\n".join(lines))
     click.echo(f"ready {cluster.url}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from mgmtnode.config.file import Properties
     from mgmtnode.node import ManagementNode
     from mgmtnode.serve import Ready
+
+
+PRIVATE = 0o077  # hashes of passwords and tokens are for the account of the node alone
 
 
 @click.command()
@@ -47,5 +51,6 @@ def serve_until_told(properties: Properties, ready: Ready) -> int:
         settle_memory()
         await ready(node)
 
+    os.umask(PRIVATE)
     raise_file_limit()
     return uvloop.run(serve(properties, settled))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mgmtnode.agents.port import AgentEndpoint, Agents, Command, CommandResult, Sealed
@@ -29,9 +29,9 @@ class GatedAgents:
         await self._gate()
         return await self._agents.seal(endpoint, resource, fence, timeout=timeout)
 
-    async def forget(self, endpoint: str, floor: int, resources: Sequence[str], *, timeout: float) -> int:
+    async def forget(self, endpoint: str, floor: int, registers: Mapping[str, int], *, timeout: float) -> int:
         await self._gate()
-        return await self._agents.forget(endpoint, floor, resources, timeout=timeout)
+        return await self._agents.forget(endpoint, floor, registers, timeout=timeout)
 
     async def ask(self, endpoint: str, question: str, body: dict[str, Any], *, timeout: float) -> Any:
         return await self._agents.ask(endpoint, question, body, timeout=timeout)

@@ -35,6 +35,7 @@ class Listeners:
         self._slots, self._listeners = slots, listeners
         self._nodes: dict[str, int] = {}
         self._own: frozenset[int] = frozenset()
+        self.gained = self.lost = 0  # slots, since this node booted
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -59,6 +60,8 @@ class Listeners:
         nodes, own = dict(self._slots.nodes), frozenset(self._slots.own_slots())
         before, self._nodes = self._nodes, nodes
         had, self._own = self._own, own
+        self.gained += len(own - had)
+        self.lost += len(had - own)
         for listener in self._listeners:
             try:
                 await self._tell(listener, before, nodes, had, own)

@@ -153,9 +153,10 @@ class Membership:
 
     def lease_age(self, name: str) -> float:
         """Seconds since the node's heartbeat was seen to move from here."""
-        if name == self.me.name:
-            return 0.0 if self.lease.valid else max(0.0, self._clock.monotonic() - self._renewed_at)
-        return self.observer.age(self._clock.monotonic(), name)
+        now = self._clock.monotonic()
+        if name != self.me.name:
+            return self.observer.age(now, name)
+        return now - self._renewed_at if self._renewed_at else 0.0
 
     # what the heart says
 

@@ -21,15 +21,16 @@ from mgmtnode.ring.slots import Slots
 
 log = logging.getLogger(__name__)
 
-BATCH = 64  # slots that move together
-PACE_SECONDS = 1.0  # between batches: others have the new owner's caches to fill, too
+BUSY_PACE_SECONDS = 1.0  # between batches that hold work: others have the new owner's caches to fill, too
+IDLE_PACE_SECONDS = 0.1
 PATIENCE_SECONDS = 1.0  # running steps have to end by themselves before their jobs are suspended
 OVERDUE_SECONDS = 5.0  # an owner that hands over nothing for so long is not waited for
 LOOK_SECONDS = 1.0
 
 
 class Rebalancer:
-    """Runs on every node: hands over the slots that are to leave it, and takes those that are due and do not come."""
+    """Runs on every node: hands over the slots that are to leave it, and takes those that are due and do not come.
+    ``batch``: slots that move together."""
 
     def __init__(
         self,
@@ -39,8 +40,11 @@ class Rebalancer:
         runner: Runner,
         jobs: JobRepository,
         clock: Clock,
+        *,
+        batch: int,
     ) -> None:
         self._db, self._slots, self._membership = db, slots, membership
+        self._batch = batch
         self._runner, self._jobs, self._clock = runner, jobs, clock
         self._due: dict[str, tuple[int, float]] = {}
         self._wake = asyncio.Event()
@@ -75,21 +79,21 @@ class Rebalancer:
     async def _run(self) -> None:
         while True:
             self._wake.clear()
-            pause = LOOK_SECONDS
+            pause = BUSY_PACE_SECONDS
             try:
                 await self._membership.lease.gate()
                 await self._take_overdue()
                 if leaving := self._slots.leaving():
-                    await self._hand_over(leaving[:BATCH])
-                    pause = PACE_SECONDS if self._slots.leaving() else LOOK_SECONDS
+                    busy = await self._hand_over(leaving[: self._batch])
+                    pause = BUSY_PACE_SECONDS if busy else IDLE_PACE_SECONDS
             except ApiError as error:
                 log.warning("slots could not be moved: %s; trying again", error)
             except Fenced:
                 return
-            if not self._slots.leaving():
-                await self._sleep(pause)
-                continue
-            await asyncio.sleep(pause)
+            if self._slots.leaving():
+                await asyncio.sleep(pause)
+            else:
+                await self._sleep(LOOK_SECONDS)
 
     async def _sleep(self, seconds: float) -> None:
         """Until something changes, at most ``seconds``."""
@@ -99,8 +103,9 @@ class Rebalancer:
         except TimeoutError:
             return
 
-    async def _hand_over(self, slots: Sequence[int]) -> None:
-        self._runner.hold(slots)
+    async def _hand_over(self, slots: Sequence[int]) -> bool:
+        """Whether there was work in them."""
+        busy = self._runner.hold(slots)
         try:
             stubborn = await self._runner.suspend(slots, PATIENCE_SECONDS)
             moved = await self._db.write(lambda tx: self._move(tx, slots, stubborn))
@@ -110,7 +115,10 @@ class Rebalancer:
             self._runner.release(slots)
         self._membership.tell()
         self._tell_empty()
-        log.info("handed over %d slots", moved)
+        log.debug("handed over %d slots", moved)
+        if not self._slots.leaving():
+            log.info("handed over all slots that were to go")
+        return busy
 
     def _move(self, tx: Tx, slots: Sequence[int], stubborn: Sequence[str]) -> int:
         me = self._slots.me
@@ -140,7 +148,7 @@ class Rebalancer:
             if count != len(slots):
                 self._due[owner] = (len(slots), now)
             elif now - since >= OVERDUE_SECONDS:
-                await self._take_from(owner, slots[:BATCH])
+                await self._take_from(owner, slots[: self._batch])
 
     async def _take_from(self, owner: str, slots: Sequence[int]) -> None:
         taken = await self._db.write(lambda tx: self._take(tx, owner, slots))

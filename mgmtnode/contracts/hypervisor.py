@@ -122,6 +122,16 @@ class HypervisorDriver(Protocol):
         """Raises the fence of the VM's register; waits for a running command."""
         ...
 
+    async def ended(self, host: HostAddress, floor: int, *, after: str, limit: int) -> dict[str, int]:
+        """VMs whose last command there has ended and was of a run below ``floor``, with the fence of their registers:
+        the first ``limit`` uuids behind ``after``."""
+        ...
+
+    async def forget(self, host: HostAddress, floor: int, registers: dict[str, int]) -> int:
+        """Drops the registers (VM → fence) of VMs that are no more; how many. All older runs are refused for ever, and
+        what was fenced since it was looked at stays."""
+        ...
+
     async def disconnect(self, host: HostAddress) -> None:
         """The host leaves the installation: close what was opened for it."""
         ...

@@ -72,11 +72,12 @@ POLICY = Resource("policy", "policies", Policy, owned=True)
 
 
 class CreateAccount(ApiCall[Account], frozen=True, kw_only=True):
-    """Makes an account. Answered at once and not a job, so that the password is written down nowhere."""
+    """Makes an account. Answered at once, so that the password is written down nowhere."""
 
     api: ClassVar[Api] = Api(
         "account.create", "POST", "/accounts", "Create an account", admin=True, status=201
     )
+    once: ClassVar[bool] = True
 
     name: Name
     password: Password
@@ -127,6 +128,7 @@ class ChangeAccountPassword(ApiCall[Nothing], frozen=True, kw_only=True):
         "/accounts/{uuid}/actions/change-password",
         "Change an account's password",
     )
+    once: ClassVar[bool] = True
 
     uuid: Annotated[Uuid, Ref("account")]
     password: Password
@@ -137,6 +139,7 @@ class CreateUser(ApiCall[User], frozen=True, kw_only=True):
     """Makes a user of the caller's account. Without a password it can only use API keys."""
 
     api: ClassVar[Api] = Api("user.create", "POST", "/users", "Create a user", status=201)
+    once: ClassVar[bool] = True
 
     name: Name
     description: Description = ""
@@ -163,6 +166,7 @@ class ChangeUserPassword(ApiCall[Nothing], frozen=True, kw_only=True):
     api: ClassVar[Api] = Api(
         "user.change-password", "POST", "/users/{uuid}/actions/change-password", "Change a user's password"
     )
+    once: ClassVar[bool] = True
 
     uuid: Annotated[Uuid, Ref("user")]
     password: Password

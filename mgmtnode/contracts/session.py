@@ -53,6 +53,7 @@ class OpenSession(ApiCall[OpenedSession], frozen=True, kw_only=True):
     """Logs in an account, or a user of it. The answer to a wrong name and to a wrong password is the same."""
 
     api: ClassVar[Api] = Api("session.create", "POST", "/sessions", "Log in", public=True, status=201)
+    once: ClassVar[bool] = True
 
     account: Name
     password: Secret
@@ -63,6 +64,7 @@ class DeleteSession(ApiCall[Nothing], frozen=True, kw_only=True):
     """Ends a session: logs out. A user may end its own, an account those of all its users."""
 
     api: ClassVar[Api] = Api("session.delete", "DELETE", "/sessions/{uuid}", "Log out")
+    once: ClassVar[bool] = True
 
     uuid: Uuid
 
@@ -93,6 +95,7 @@ class CreateApiKey(ApiCall[CreatedApiKey], frozen=True, kw_only=True):
     """Makes a key for the account, or for one of its users; a user makes keys for itself only."""
 
     api: ClassVar[Api] = Api("api_key.create", "POST", "/api-keys", "Create an API key", status=201)
+    once: ClassVar[bool] = True
 
     name: Name
     description: Description = ""

@@ -53,6 +53,7 @@ class SimulateFault(ApiCall[Faults], frozen=True, kw_only=True):
         "Give a simulated host a fault",
         admin=True,
     )
+    once: ClassVar[bool] = True
 
     uuid: Annotated[Uuid, Ref("host")]
     fault: Fault
@@ -68,6 +69,7 @@ class ClearFaults(ApiCall[Nothing], frozen=True, kw_only=True):
         "Take all faults from a host",
         admin=True,
     )
+    once: ClassVar[bool] = True
 
     uuid: Annotated[Uuid, Ref("host")]
 

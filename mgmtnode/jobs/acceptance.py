@@ -14,7 +14,7 @@ from mgmtnode.bus.message import ApiJob
 from mgmtnode.config.global_config import GlobalConfig
 from mgmtnode.db.session import Tx
 from mgmtnode.errors import CONFLICT, DENIED, KEY_REUSED, NOT_FOUND, QUEUE_FULL, REENTRY
-from mgmtnode.jobs.job import Caller, Job, JobState
+from mgmtnode.jobs.job import Below, Caller, Job, JobState
 from mgmtnode.jobs.repository import JobRepository
 from mgmtnode.ring.slots import slot_of
 from mgmtnode.schema import Ref, references
@@ -32,6 +32,8 @@ JOB_DEADLINE = GlobalConfig(
 JOB_QUEUE = GlobalConfig("job.queue_per_resource", 32, "Open jobs one resource may have", low=1, high=10000)
 
 Validator = Callable[[Tx, Any, Caller], None]
+Named = tuple[str, str, str]  # API of the job, type and uuid of its resource
+DeletionPlan = Callable[[Tx, "JobSpec", ApiJob[Any]], list[Named]]
 DeletionCheck = Callable[[Tx, "JobSpec", ApiJob[Any], str], None]
 
 
@@ -83,6 +85,7 @@ class Request:
     trace: str = ""
     span: str = ""
     precondition: Callable[[Tx], None] | None = None
+    beside: Callable[[Tx, Job], None] | None = None
 
     @property
     def payload(self) -> bytes:
@@ -106,9 +109,16 @@ class Acceptance:
         self._jobs = jobs
         self._queue_limit = queue_limit
         self.deletion_check: DeletionCheck = lambda tx, spec, msg, origin: None
+        self.deletion_plan: DeletionPlan = lambda tx, spec, msg: []
 
     def accept(self, tx: Tx, request: Request) -> Accepted:
         """The job's row, new or the one accepted before under the same key (``replayed``, seq 0)."""
+        accepted = self._accept(tx, request)
+        if request.beside is not None:
+            request.beside(tx, accepted.job)
+        return accepted
+
+    def _accept(self, tx: Tx, request: Request) -> Accepted:
         if request.key and (earlier := self._replay(tx, request)):
             return earlier
         if request.precondition:
@@ -132,6 +142,17 @@ class Acceptance:
         """Lets nobody change or delete the resource until the end of the transaction."""
         if not request.spec.message.creates:
             self._jobs.hold_still(tx, request.resource_uuid)
+
+    def below(self, tx: Tx, request: Request, limit: int) -> tuple[list[Below], int]:
+        """What would be deleted, or otherwise changed, with the resource: the first ``limit``, and how many."""
+        found = self.deletion_plan(tx, request.spec, request.msg)
+        names = self._jobs.names(tx, [uuid for _, _, uuid in found[:limit]], request.caller)
+        shown = [
+            Below(api=api, resource_type=kind, resource_uuid=uuid, name=names[uuid])
+            for api, kind, uuid in found[:limit]
+            if uuid in names
+        ]
+        return shown, len(found) if request.caller.admin else len(shown)
 
     def check(self, tx: Tx, request: Request) -> None:
         """Everything that may refuse the request: references, ownership, queue bound, validators."""

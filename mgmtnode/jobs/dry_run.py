@@ -11,6 +11,8 @@ from mgmtnode.jobs.acceptance import Acceptance, JobSpec, Request
 from mgmtnode.jobs.job import Plan, WorkToken
 from mgmtnode.workflow.flow import TxStep
 
+BELOW_SHOWN = 1000
+
 
 class _Undone(Exception):
     def __init__(self, plan: Plan) -> None:
@@ -24,7 +26,7 @@ async def plan(db: Database, acceptance: Acceptance, request: Request) -> Plan:
     def rehearse(tx: Tx) -> None:
         acceptance.hold_still(tx, request)  # a job has its resource to itself, which a rehearsal has not
         acceptance.check(tx, request)
-        raise _Undone(_rehearse(tx, request))
+        raise _Undone(_rehearse(tx, acceptance, request))
 
     try:
         await db.write(rehearse)
@@ -33,7 +35,7 @@ async def plan(db: Database, acceptance: Acceptance, request: Request) -> Plan:
     raise AssertionError("unreachable")
 
 
-def _rehearse(tx: Tx, request: Request) -> Plan:
+def _rehearse(tx: Tx, acceptance: Acceptance, request: Request) -> Plan:
     spec = request.spec
     tx.caller = request.caller
     tx.work = WorkToken(
@@ -45,12 +47,15 @@ def _rehearse(tx: Tx, request: Request) -> Plan:
         attempt=0,
         fence=0,
     )
+    below, total = acceptance.below(tx, request, BELOW_SHOWN)
     return Plan(
         api=spec.name,
         resource_type=spec.resource_type,
         resource_uuid=request.resource_uuid,
         steps=spec.step_names(),
         context=_decide(tx, request, spec),
+        below=below,
+        below_total=total,
     )
 
 

@@ -69,6 +69,8 @@ class WorkToken(Data):
 
 
 class StepRecord(Data):
+    """``state``: Waiting, Running, Done, Skipped (it had nothing to do), Failed, Undone or UndoFailed."""
+
     name: str
     state: str
     started_at: datetime | None = None
@@ -112,14 +114,26 @@ class Job(JobBrief, kw_only=True):
     replayed: bool = False
 
 
+class Below(Data):
+    """What a deletion would do to a resource below it: ``api`` is the job that it would get."""
+
+    api: str
+    resource_type: str
+    resource_uuid: str
+    name: str
+
+
 class Plan(Data):
-    """The answer to a dry run: what would be done, and what the first steps would decide (host, addresses)."""
+    """The answer to a dry run: what would be done, and what the first steps would decide (host, addresses). A
+    deletion lists the first thousand resources ``below``, those nearest first, of ``below_total``."""
 
     api: str
     resource_type: str
     resource_uuid: str
     steps: list[str]
     context: Any = None
+    below: list[Below] = []
+    below_total: int = 0
 
 
 JOB = Resource("job", "jobs", JobBrief, owned=True, backed=False)

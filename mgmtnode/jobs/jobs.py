@@ -25,6 +25,7 @@ from mgmtnode.jobs.acceptance import JOB_DEADLINE, JOB_QUEUE, Acceptance, Accept
 from mgmtnode.jobs.claim import Claimed
 from mgmtnode.jobs.dry_run import plan
 from mgmtnode.jobs.ending import JobEnded, end_waiting
+from mgmtnode.jobs.floor import RunFloor
 from mgmtnode.jobs.job import Caller, Job, JobState, Plan, StepRecord
 from mgmtnode.jobs.repository import JobRepository
 from mgmtnode.jobs.runner import Runner
@@ -131,6 +132,7 @@ class Jobs:
         self._by_type: dict[type[ApiJob[Any]], JobSpec] = {}
         self._ends = Ends()
         self._just_ended: deque[str] = deque(maxlen=RECENT)
+        self.floor = RunFloor(db, repository)
         self.acceptance = Acceptance(repository, lambda: config.get(JOB_QUEUE))
         self.runner: Runner | None = None
         bus.subscribe(JobEnded, self._ended)
@@ -151,16 +153,17 @@ class Jobs:
         origin: str = "",
         deadline: float | None = None,
         precondition: Callable[[Tx], None] | None = None,
+        beside: Callable[[Tx, Job], None] | None = None,
     ) -> Job:
         """The accepted job, durable; or, for a known ``key``, the one accepted before. Raises what refuses it, and
-        what ``precondition`` raises; with one, nothing may be about to change the resource."""
+        what ``precondition`` raises; with one, nothing may be about to change the resource. ``beside`` writes what
+        has to be durable together with the job, new or known."""
         if parent is None and self.runner is not None and len(self.runner) >= self._config.get(JOB_OPEN):
             raise OVERLOADED.error("this node has too many open jobs", retry_after=2.0)
         uuid = self._uuids.draw()
         with self._jobs.watch.accepting(msg.api.name, uuid):
             request = self._request(uuid, msg, caller, key, parent, origin, deadline)
-            if precondition is not None:
-                request = replace(request, precondition=precondition)
+            request = replace(request, precondition=precondition, beside=beside)
             accepted = await self._db.write(lambda tx: self.acceptance.accept(tx, request))
             self._jobs.watch.accepted(accepted.job)
         if accepted.seq:
@@ -379,7 +382,7 @@ class Jobs:
         run = self.runner.running.get(msg.job_uuid) if self.runner is not None else None
         if run is None:
             return Progress()
-        done = sum(record.state == "Done" for record in run.live.records)
+        done = sum(record.state in ("Done", "Skipped") for record in run.live.records)
         percent = (100 * done + run.live.percent) // max(1, len(run.live.records))
         return Progress(step=run.live.step, percent=percent, steps=run.live.records)
 

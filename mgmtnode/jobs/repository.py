@@ -12,11 +12,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from mgmtnode.db.session import Tx
 from mgmtnode.db.tables import claim, job, resource, ring_slot, share
-from mgmtnode.jobs.job import Job, JobState
+from mgmtnode.jobs.job import Caller, Job, JobState
 from mgmtnode.jobs.watch import JobWatch
 from mgmtnode.telemetry.telemetry import Telemetry
 
 OPEN = (JobState.PENDING, JobState.RUNNING, JobState.ROLLING_BACK)
+NAMES_AT_ONCE = 500  # uuids in one statement
 VIEW = tuple(job.c[f] for f in Job.__struct_fields__ if f in job.c)
 
 
@@ -76,6 +77,8 @@ EPOCH = (
     .where(ring_slot.c.incarnation == bindparam("life"))
     .with_for_update(read=True)
 )
+LOWEST_OPEN = select(func.min(job.c.seq)).where(job.c.state.in_(OPEN))
+HIGHEST = select(func.max(job.c.seq))
 TAKE = update(job).where(_THIS, job.c.state == bindparam("was"), job.c.fence <= bindparam("below"))
 WRITE = (
     update(job)
@@ -120,6 +123,11 @@ class JobRepository:
     def view(self, tx: Tx, uuid: str) -> Job | None:
         row = tx.execute(SHOW, {"this": uuid}).mappings().first()
         return _view(row) if row else None
+
+    def views(self, tx: Tx, uuids: Sequence[str]) -> dict[str, Job]:
+        """Those of the jobs that exist."""
+        rows = tx.execute(select(*VIEW).where(job.c.uuid.in_(uuids))).mappings()
+        return {str(row["uuid"]): _view(row) for row in rows}
 
     def get(self, tx: Tx, uuid: str) -> JobRow | None:
         row = tx.execute(GET, {"this": uuid}).mappings().first()
@@ -263,6 +271,28 @@ class JobRepository:
         """(type, account) of those resources that exist."""
         rows = tx.execute(KNOWN, {"these": list(uuids)})
         return {str(r[0]): (str(r[1]), str(r[2])) for r in rows}
+
+    def names(self, tx: Tx, uuids: Sequence[str], caller: Caller) -> dict[str, str]:
+        """The names of those of the resources that are the caller's, or of all for an operator."""
+        found: dict[str, str] = {}
+        for start in range(0, len(uuids), NAMES_AT_ONCE):
+            statement = select(resource.c.uuid, resource.c.name).where(
+                resource.c.uuid.in_(uuids[start : start + NAMES_AT_ONCE])
+            )
+            if not caller.admin:
+                statement = statement.where(resource.c.account_uuid == caller.account_uuid)
+            rows = tx.execute(statement)
+            found |= {str(r[0]): str(r[1]) for r in rows}
+        return found
+
+    def runs(self, tx: Tx) -> tuple[int | None, int]:
+        """The lowest seq of any open job, if there is one, and the highest of any that is still kept."""
+        return tx.execute(LOWEST_OPEN).scalar(), int(tx.execute(HIGHEST).scalar() or 0)
+
+    def worked_on_since(self, tx: Tx, uuids: Sequence[str], seq: int) -> set[str]:
+        """Those of the resources that a job from ``seq`` on is about."""
+        where = and_(job.c.resource_uuid.in_(uuids), job.c.seq >= seq)
+        return {str(r[0]) for r in tx.execute(select(job.c.resource_uuid).where(where).distinct())}
 
     def shared(self, tx: Tx, uuids: Sequence[str], account: str) -> set[str]:
         """Those of the resources that are shared with the account or with everybody."""

@@ -65,9 +65,10 @@ class Runner:
         if run := self.running.get(uuid):
             run.cancel()
 
-    def hold(self, slots: Collection[int]) -> None:
-        """Begins nothing more in these slots: they are about to move."""
+    def hold(self, slots: Collection[int]) -> bool:
+        """Begins nothing more in these slots: they are about to move. Whether there is work in them."""
         self._held.update(slots)
+        return any(self._is_held(uuid) for uuid in self._workers)
 
     def release(self, slots: Collection[int]) -> None:
         """The slots have moved, or stay after all; the next sweep finds what waits in those that stay."""

@@ -22,6 +22,7 @@ MAX_LENGTH = 65_536
 MAX_LIST = 1024
 TAGS = ("user_tag", "system_tag")
 SHAPE = re.compile(r"\s*([^=!<>~?]*?)\s*(!\?=|\?=|!~=|~=|!=|>=|<=|=|>|<)(.*)\Z", re.DOTALL)
+MISSPELT = {"==": "=", "<>": "!=", "=>": ">=", "=<": "<=", "=~": "~="}  # as other languages write them
 ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 LAST_BEFORE_SURROGATES, LAST = 0xD7FF, 0x10FFFF
 
@@ -76,6 +77,13 @@ def _condition(graph: Graph, root: Node, text: str) -> Condition:
             known=list(OPERATORS),
         )
     dotted, operator, value = found.groups()
+    if meant := MISSPELT.get(operator + value[:1]):
+        # Read literally it would be an operator and a value that begins so, which nobody means; ?= takes such a value.
+        raise UNKNOWN_OPERATOR.error(
+            f"{shown(text)}: there is no operator {operator + value[:1]}; did you mean {meant}?",
+            field=dotted[:SHOWN],
+            known=list(OPERATORS),
+        )
     *path, name = dotted.split(".")
     if len(path) > MAX_DEPTH:
         raise unknown(UNKNOWN_FIELD, f"{shown(dotted)} follows more than {MAX_DEPTH} relations", dotted, ())

@@ -61,6 +61,18 @@ REQUESTS_LIMITED = Counter("http_requests_limited", "Requests refused because th
 HTTP_IN_FLIGHT = Gauge("http_requests_in_flight", "Requests being answered")
 HTTP_WAITING = Gauge("http_requests_waiting", "Requests that wait for a job to end (Prefer: wait)")
 
+AMQP_REQUESTS = Counter(
+    "amqp_requests",
+    "Requests over AMQP, with the status HTTP would have; 0 is buried unanswered",
+    ("api", "status"),
+)
+AMQP_SECONDS = Histogram("amqp_request_seconds", "Time to find the answer to a request over AMQP", ("api",))
+AMQP_MESSAGES = Gauge(
+    "amqp_messages",
+    "Requests over AMQP being worked on, and answers and events on their way out: requests, outgoing",
+    ("what",),
+)
+
 JOBS_ACCEPTED = Counter("jobs_accepted", "Jobs accepted by this node", ("api",))
 JOBS_ENDED = Counter("jobs_ended", "Jobs that this node took to their end", ("api", "state"))
 JOBS_OPEN = Gauge("jobs_open", "Jobs of this node's resources that wait or run, as far as it knows")
@@ -133,17 +145,17 @@ SLOTS_OWNED = Gauge("slots_owned", "Slots of the ring that this node owns")
 RING_VERSION = Gauge(
     "ring_version", "Version of the ring that this node knows; differs for long only in trouble"
 )
-LEASE_LEFT = Gauge(
-    "lease_left_seconds", "Time until this node stops acting, unless the database answers it before"
+LEASE_SECONDS = Gauge(
+    "lease_age_seconds", "Time since this node last proved that it lives; 0 while its lease holds"
 )
 EVICTIONS = Total("evictions", "Nodes that this node found dead and removed")
-SLOTS_MOVED = Total(
-    "slots_moved", "Slots that this node handed over, and that it took from who did not", ("direction",)
-)
+SLOTS_MOVED = Total("slots_moved", "Slots gained and lost by this node", ("direction",))
+SLOTS_OVERDUE = Total("slots_overdue", "Slots taken from a node that was to hand them over and did not")
 
 FAMILIES: tuple[Family, ...] = (
     INFO,
     HTTP_REQUESTS, HTTP_SECONDS, REQUESTS_LIMITED, HTTP_IN_FLIGHT, HTTP_WAITING,
+    AMQP_REQUESTS, AMQP_SECONDS, AMQP_MESSAGES,
     JOBS_ACCEPTED, JOBS_ENDED, JOBS_OPEN, JOBS_RUNNING, JOB_QUEUE_SECONDS, JOB_RUN_SECONDS, JOB_RECOVERIES,
     JOBS_FENCED,
     BUS_CALL_SECONDS, BUS_PENDING, BUS_SERVING, BUS_INCIDENTS, BUS_EVENTS_WAITING, BUS_EVENTS_LOST,
@@ -153,5 +165,6 @@ FAMILIES: tuple[Family, ...] = (
     LOOP_LAG, PERIODIC_RUNS, PERIODIC_FAILURES,
     AGENT_SECONDS,
     REDIS_UP, REDIS_SECONDS,
-    NODES, SLOTS_OWNED, RING_VERSION, LEASE_LEFT, EVICTIONS, SLOTS_MOVED,
+    NODES, SLOTS_OWNED, RING_VERSION, LEASE_SECONDS, EVICTIONS, SLOTS_MOVED,
+    SLOTS_OVERDUE,
 )  # fmt: skip

@@ -15,8 +15,10 @@ class NoTraces(Exception):
     """Spans cannot be sent as configured. The text says why, and what to do."""
 
 
-def tracer_to(endpoint: str, *, node: str, version: str, share: float) -> OtlpTracer:
-    """Connects to nothing yet. Raises NoTraces."""
+def tracer_to(endpoint: str, *, node: str, version: str, share: float) -> OtlpTracer | None:
+    """None without an endpoint. Connects to nothing yet. Raises NoTraces."""
+    if not endpoint:
+        return None
     parts = urlsplit(endpoint)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise NoTraces(f"telemetry.otlp_endpoint: expected http://HOST:4318 or https://…, got {endpoint!r}")

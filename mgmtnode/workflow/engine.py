@@ -224,6 +224,8 @@ class FlowRun:
                 await self.journal.write(
                     lambda tx: self.journal.done_up_to(tx, index + 1), lambda row: row.step_no > index
                 )
+        else:
+            self.journal.skip(index)
         self._index = index + 1
 
     async def _run_step(self, index: int, step: Step[Any, Any]) -> None:

@@ -89,6 +89,10 @@ class JobJournal:
         record = msgspec.structs.replace(self.live.records[index], state=state, ended_at=ended, error=error)
         self.live.records[index] = record
 
+    def skip(self, index: int) -> None:
+        """Step ``index`` has nothing to do this time."""
+        self.live.records[index] = StepRecord(name=self._flow.steps[index].name, state="Skipped")
+
     def done_up_to(self, tx: Tx, step_no: int) -> None:
         """The steps before ``step_no`` are done, and the context is as it is now."""
         values = {

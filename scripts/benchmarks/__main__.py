@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import msgspec
@@ -19,16 +20,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="scripts/bench", description="Measures the product on this machine."
     )
-    parser.add_argument("suite", choices=["core"], help="core; also: bus, query, each with its own --help")
+    parser.add_argument(
+        "suite", choices=["core", "cluster"], help="also: bus, query, each with its own --help"
+    )
     parser.add_argument("--quick", action="store_true", help="a small round, to see that everything works")
     parser.add_argument("--only", default="", help="parts whose name has this in it: boot, creates, pages …")
     parser.add_argument("--json", type=Path, help="write the figures there")
-    parser.add_argument("--write-docs", action="store_true", help="write docs/performance.md")
+    parser.add_argument("--write-docs", action="store_true", help="write the page of docs/performance")
     parser.add_argument("--strict", action="store_true", help="exit 1 when a target was missed")
     options = parser.parse_args()
-    from scripts.benchmarks import core
-
-    report = core.run(quick=options.quick, only=options.only)
+    suite = import_module(f"scripts.benchmarks.{options.suite}")
+    report = suite.run(quick=options.quick, only=options.only)
     print(table(report.figures))
     if options.json:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")

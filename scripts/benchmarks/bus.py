@@ -26,6 +26,7 @@ from mgmtnode.ports import SystemClock, SystemRng
 from mgmtnode.ring.slots import SLOTS, SlotOwner, Slots
 from mgmtnode.schema import Data
 from mgmtnode.testing.servers import RabbitServer
+from scripts.benchmarks.processes import cpu_of
 
 OUTSTANDING = (1, 10, 100, 1000)
 PAYLOAD = "x" * 400
@@ -69,8 +70,9 @@ async def local(name: str, seconds: float) -> float:
     return taken / count * 1e6
 
 
-async def remote(url: str, seconds: float) -> dict[str, dict[str, float]]:
-    """By calls outstanding: calls a second, and µs of CPU of the calling process for each."""
+async def remote(url: str, seconds: float, server: int) -> dict[str, dict[str, float]]:
+    """By calls outstanding: calls a second, and µs of CPU for each, of the calling process and of both. ``server``:
+    the pid of the one that answers."""
     bus = make_bus("a", AmqpTransport(url, address_of("a", 0), rng=SystemRng()))
     await bus.start()
     msg = Ask(node="b", text=PAYLOAD)
@@ -84,12 +86,13 @@ async def remote(url: str, seconds: float) -> dict[str, dict[str, float]]:
                 await bus.call(msg)
                 count += 1
 
-        start, cpu = time.perf_counter(), time.process_time()
+        start, cpu, other = time.perf_counter(), time.process_time(), cpu_of(server)
         await asyncio.gather(*(ask_in_turn() for _ in range(outstanding)))
         taken, cpu = time.perf_counter() - start, time.process_time() - cpu
         figures[str(outstanding)] = {
             "calls_per_second": round(count / taken),
             "cpu_us": round(cpu / count * 1e6, 1),
+            "both_cpu_us": round((cpu + cpu_of(server) - other) / count * 1e6, 1),
         }
     await bus.stop()
     return figures
@@ -106,13 +109,15 @@ async def serve(url: str) -> None:
 
 def over_rabbitmq(seconds: float) -> dict[str, dict[str, float]]:
     with RabbitServer() as rabbit:
-        command = [sys.executable, "-m", "scripts.benchmarks.bus", "--serve", rabbit.url]
+        # Imported, not run as __main__: messages are called after the module that defines them.
+        serve = "from scripts.benchmarks.bus import main; main()"
+        command = [sys.executable, "-c", serve, "--serve", rabbit.url]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
             assert server.stdout is not None and server.stdin is not None
             if server.stdout.readline() != b"ready\n":
                 raise SystemExit("the serving process did not start")
             try:
-                return uvloop.run(remote(rabbit.url, seconds))
+                return uvloop.run(remote(rabbit.url, seconds, server.pid))
             finally:
                 server.stdin.close()
 

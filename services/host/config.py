@@ -68,6 +68,14 @@ DEBT_INTERVAL = GlobalConfig(
     low=1,
     high=86400,
 )
+FORGET_INTERVAL = GlobalConfig(
+    "host.forget_interval",
+    3600,
+    "How often connected hosts are told which VMs are no more, so that they need not remember commands to them",
+    unit="seconds",
+    low=1,
+    high=86400,
+)
 
 CONFIG = (
     SYNC_LEVEL,
@@ -81,4 +89,5 @@ CONFIG = (
     AUTO_RECONNECT,
     VM_SYNC_INTERVAL,
     DEBT_INTERVAL,
+    FORGET_INTERVAL,
 )

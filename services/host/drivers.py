@@ -41,6 +41,17 @@ class HostDrivers:
         driver = self.of(record.host.hypervisor)
         return await self._timed(record, driver.report(record.address), PING_TIMEOUT)
 
+    async def ended(self, record: HostRecord, floor: int, *, after: str, limit: int) -> dict[str, int]:
+        """Raises host.not-connected when it takes too long, and the errors of the driver."""
+        driver = self.of(record.host.hypervisor)
+        asked = driver.ended(record.address, floor, after=after, limit=limit)
+        return await self._timed(record, asked, PING_TIMEOUT)
+
+    async def forget(self, record: HostRecord, floor: int, registers: dict[str, int]) -> int:
+        """Raises host.not-connected when it takes too long, and the errors of the driver."""
+        driver = self.of(record.host.hypervisor)
+        return await self._timed(record, driver.forget(record.address, floor, registers), PING_TIMEOUT)
+
     async def disconnect(self, record: HostRecord) -> None:
         """Raises host.not-connected when it takes too long, and the errors of the driver."""
         driver = self.of(record.host.hypervisor)

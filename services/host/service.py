@@ -42,6 +42,7 @@ from services.host.flows.reconnect import ENABLE_HOST, RECONNECT_HOST, EnableCon
 from services.host.flows.remove import DELETE_HOST
 from services.host.flows.settle import SETTLE_DEBT, SettleContext
 from services.host.known import KnownHosts
+from services.host.registers import HostRegisters
 from services.host.reports import HostReports
 from services.host.repository import HostRecord, HostRepository
 from services.host.state import Wish, after
@@ -73,12 +74,14 @@ class HostService(Service):
             node, hosts=self.hosts, known=self.known, reports=self.reports, drivers=self.drivers
         )
         self.collector = DebtCollector(node, self.known, self.debts)
+        self.registers = HostRegisters(node, self.known, self.drivers)
         for event in HOST_EVENTS:
             node.bus.subscribe(event, self._changed)
 
     async def start(self) -> None:
         self.watcher.start()
         self.collector.start()
+        self.registers.start()
 
     async def stop(self) -> None:
         await self.watcher.stop()

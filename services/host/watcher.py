@@ -12,6 +12,7 @@ from mgmtnode.contracts.hypervisor import HostReport
 from mgmtnode.db.session import Tx
 from mgmtnode.errors import NOT_FOUND, ApiError
 from mgmtnode.service import NodeContext
+from mgmtnode.tasks.periodic import Runner
 from services.host.config import (
     AUTO_RECONNECT,
     PING_FAILURES,
@@ -70,20 +71,20 @@ class HostWatcher:
         self.rounds = Rounds(self._visit, lambda: node.config.get(PING_PARALLELISM))
         self._watches: dict[str, Watch] = {}
         self._seen: set[str] = set()
+        self._taking_over: Runner | None = None
 
     def start(self) -> None:
         """Begins to watch, and to connect what this node has taken over, without waiting for it."""
-        loop, periodic = asyncio.get_running_loop(), self._node.periodic
+        periodic = self._node.periodic
         self.rounds.start()
-        runner = periodic.every("host.take_over", TAKE_OVER_SECONDS, self.take_over, at_once=True)
+        self._taking_over = periodic.every("host.take_over", TAKE_OVER_SECONDS, self.take_over, at_once=True)
         periodic.every("host.seen", SEEN_SECONDS, self.write_seen)
-
-        def moved() -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(runner.poke)
-
-        self._node.slots.on_change(moved)
         self._node.config.on_change(PING_INTERVAL, lambda seconds: self.rounds.within(self._spread))
+
+    def look(self) -> None:
+        """Slots have moved: soon looks which hosts are this node's."""
+        if self._taking_over is not None:
+            self._taking_over.poke()
 
     async def stop(self) -> None:
         await self.rounds.stop()

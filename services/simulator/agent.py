@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -41,9 +41,9 @@ class SimulatedAgent:
         self._faults.reply("seal")
         return sealed
 
-    async def forget(self, floor: int, resources: Sequence[str]) -> int:
+    async def forget(self, floor: int, registers: Mapping[str, int]) -> int:
         self._faults.reachable()
-        return await self.register.forget(floor, resources)
+        return await self.register.forget(floor, registers)
 
     async def ask(self, question: str, body: dict[str, Any]) -> Any:
         if question in EXPERIMENTER:
@@ -64,6 +64,8 @@ class SimulatedAgent:
                 return self._facts()
             case "facts":
                 return self._facts()
+            case "ended":
+                return self.register.ended(body["floor"], after=body["after"], limit=body["limit"])
             case "report":
                 return HostReport(identity=self.register.identity, vms=self.host.inventory())
         raise UNKNOWN.error(f"a simulated host knows no {question!r}")

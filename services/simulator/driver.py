@@ -90,6 +90,17 @@ class SimulatorDriver:
             raise _said(exc, TIMEOUT, UNREACHABLE) from exc
         return SealedVm(order=None if sealed.order == NEVER else sealed.order, state=sealed.state)
 
+    async def ended(self, host: HostAddress, floor: int, *, after: str, limit: int) -> dict[str, int]:
+        body = {"floor": floor, "after": after, "limit": limit}
+        return msgspec.convert(await self._ask(host, "ended", body), dict[str, int])
+
+    async def forget(self, host: HostAddress, floor: int, registers: dict[str, int]) -> int:
+        timeout = self._patience().answer
+        try:
+            return await self._agents.forget(self._at(host), floor, registers, timeout=timeout)
+        except ApiError as exc:
+            raise _said(exc, TIMEOUT, UNREACHABLE) from exc
+
     async def disconnect(self, host: HostAddress) -> None:
         """Nothing was opened."""
 

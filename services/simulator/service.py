@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -22,6 +24,7 @@ from mgmtnode.contracts.simulator import (
 )
 from mgmtnode.db.session import Tx
 from mgmtnode.jobs.job import Caller
+from mgmtnode.jobs.once import Once
 from mgmtnode.service import NodeContext, Service, handler
 from services.simulator.agent import SimulatedAgent
 from services.simulator.config import ANSWER_SECONDS, COMMAND_SECONDS, DELAY_MS, MIGRATION_MS
@@ -29,6 +32,7 @@ from services.simulator.driver import Patience, SimulatorDriver
 from services.simulator.hosts import FILE, SCHEME, SimulatedHosts, named
 from services.simulator.reach import configured
 
+R = TypeVar("R")
 MIGRATIONS = (VmAction.MIGRATE, VmAction.MIGRATE_BACK)
 
 
@@ -67,16 +71,36 @@ class SimulatorService(Service):
 
     @handler()
     async def simulate(self, msg: SimulateFault, caller: Caller) -> Faults:
-        return await self._ask(msg.uuid, "fault", msg.fault)
+        async def rehearse() -> Faults:
+            return Faults(faults=[*(await self._ask(msg.uuid, "faults")).faults, msg.fault])
+
+        return await self._once(msg, caller, lambda: self._ask(msg.uuid, "fault", msg.fault), rehearse)
 
     @handler()
     async def clear(self, msg: ClearFaults, caller: Caller) -> Nothing:
-        await self._ask(msg.uuid, "clear-faults")
-        return NOTHING
+        async def ask(question: str) -> Nothing:
+            await self._ask(msg.uuid, question)
+            return NOTHING
+
+        return await self._once(msg, caller, lambda: ask("clear-faults"), lambda: ask("faults"))
 
     @handler()
     async def faults(self, msg: GetFaults, caller: Caller) -> Faults:
         return await self._ask(msg.uuid, "faults")
+
+    async def _once(
+        self,
+        msg: SimulateFault | ClearFaults,
+        caller: Caller,
+        work: Callable[[], Awaitable[R]],
+        rehearse: Callable[[], Awaitable[R]],
+    ) -> R:
+        """The host is told before it is written down that it was: after a crash in between it is told again."""
+        once: Once[R] = Once(self.node.uuids, msg, caller, HOST.type)
+        answer = await self.node.db.write(once.seen)
+        if answer is None:
+            answer = await (rehearse if once.dry_run else work)()
+        return await self.node.db.write(lambda tx: once.do(tx, msg.uuid, lambda: answer))
 
     async def _ask(self, host_uuid: str, question: str, fault: Fault | None = None) -> Faults:
         host = await self.node.db.read(lambda tx: self.node.query.get(tx, HOST, host_uuid))

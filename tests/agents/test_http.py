@@ -104,7 +104,7 @@ def test_questions_are_answered_and_registers_forgotten() -> None:
             "a": [1, None, "é"]
         }
         await wired.agents.command(wired.at, command((1, 1, 1)), timeout=5)
-        assert await wired.agents.forget(wired.at, 2, ["vm-1", "vm-2"], timeout=5) == 1
+        assert await wired.agents.forget(wired.at, 2, {"vm-1": 1, "vm-2": 1}, timeout=5) == 1
         assert (await refused(wired.agents.command(wired.at, command((1, 2, 1)), timeout=5))).code == OLD.id
         assert (await refused(wired.agents.ask(wired.at, "colour", {}, timeout=5))).code == UNKNOWN.id
 

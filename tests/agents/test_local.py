@@ -39,8 +39,8 @@ class Endpoint:
         self.sent += 1
         return await self.agent.register.seal(resource, fence, wait)
 
-    async def forget(self, floor: int, resources: Any) -> int:
-        return await self.agent.register.forget(floor, resources)
+    async def forget(self, floor: int, registers: Any) -> int:
+        return await self.agent.register.forget(floor, registers)
 
     async def ask(self, question: str, body: dict[str, Any]) -> Any:
         await asyncio.Event().wait()

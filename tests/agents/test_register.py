@@ -251,11 +251,35 @@ def test_forgotten_resources_stay_closed_to_the_work_of_ended_jobs(tmp_path: Pat
     async def story(world: World, agent: Agent) -> None:
         await agent.register.command(command((3, 1, 1)), 1)
         await agent.register.command(command((9, 1, 1), resource="vm-2"), 1)
-        assert await agent.register.forget(5, ["vm-1", "vm-2", "vm-3"]) == 1
+        assert agent.register.ended(5, after="", limit=10) == {"vm-1": 1}
+        assert await agent.register.forget(5, {"vm-1": 1, "vm-2": 1, "vm-3": 1}) == 1
         await agent.crash()
         await refused(OLD, agent.register.command(command((3, 2, 1), fence=9), 1))
         await agent.register.command(command((5, 1, 1)), 1)
         assert (await agent.register.seal("vm-2", 1, 1)).order == (9, 1, 1)
+
+    tell(story, tmp_path / "agent.db")
+
+
+def test_what_has_ended_is_listed_page_by_page(tmp_path: Path) -> None:
+    async def story(world: World, agent: Agent) -> None:
+        for number in (3, 1, 4, 2, 5):
+            await agent.register.command(command((number, 1, 1), resource=f"vm-{number}"), 1)
+        world.gates["pause"] = asyncio.Event()
+        await agent.register.command(command((6, 1, 1), action="pause", resource="vm-1"), 0)
+        listed = [agent.register.ended(5, after=after, limit=2) for after in ("", "vm-3", "vm-4")]
+        assert [list(page) for page in listed] == [["vm-2", "vm-3"], ["vm-4"], []]
+
+    tell(story, tmp_path / "agent.db")
+
+
+def test_a_resource_that_was_fenced_since_it_was_listed_is_not_forgotten(tmp_path: Path) -> None:
+    async def story(world: World, agent: Agent) -> None:
+        await agent.register.command(command((3, 1, 1)), 1)
+        listed = agent.register.ended(5, after="", limit=10)
+        await agent.register.seal("vm-1", 2, 1)
+        assert await agent.register.forget(5, listed) == 0
+        await refused(STALE, agent.register.command(command((7, 1, 1)), 1))
 
     tell(story, tmp_path / "agent.db")
 

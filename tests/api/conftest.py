@@ -125,7 +125,13 @@ class ScriptedJobs:
         return Plan(api=msg.api.name, resource_type=msg.creates, resource_uuid=uuid(7), steps=["save"])
 
     async def accept(
-        self, msg: ApiJob[Any], caller: Caller, *, key: str | None = None, precondition: Any = None
+        self,
+        msg: ApiJob[Any],
+        caller: Caller,
+        *,
+        key: str | None = None,
+        precondition: Any = None,
+        beside: Any = None,
     ) -> Job:
         if precondition is not None:
             precondition(None)
@@ -277,7 +283,7 @@ class World:
             authenticator=self.identity,
             calls=self.calls,
             admit=self.admit,
-            limits=Limits(call_seconds=2.0),
+            limits=Limits(call_seconds=20.0),
         )
         self.log = ScriptedLog()
         self.checks: dict[str, Any] = {}
@@ -336,10 +342,10 @@ def world() -> World:
 
 @pytest.fixture
 def run() -> Callable[[Any], Any]:
-    """Runs a coroutine to its end, within ten seconds."""
+    """Runs a coroutine to its end, within a minute."""
 
     async def bounded(work: Any) -> Any:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await work
 
     return lambda work: asyncio.run(bounded(work))

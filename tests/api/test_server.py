@@ -191,8 +191,12 @@ def test_what_is_no_request_is_told_so_with_a_problem(world, run) -> None:
         await world.api.start()
         answer = await talk(world.api.port, b"nonsense\r\n\r\n")
         assert b"application/problem+json" in answer and b"api.malformed-request" in answer
-        answer = await talk(world.api.port, b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"y" * 70_000)
-        assert answer.startswith(b"HTTP/1.1 431") and b"api.head-too-large" in answer
+        for head in (
+            b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"y" * 70_000,
+            b"GET /?q=" + b"y" * 70_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n",
+        ):
+            answer = await talk(world.api.port, head)
+            assert answer.startswith(b"HTTP/1.1 431") and b"api.head-too-large" in answer
         await world.api.stop(1)
 
     run(story())

@@ -14,6 +14,7 @@ from mgmtnode.bus.memory import Hub
 from mgmtnode.bus.transport import address_of
 from mgmtnode.errors import INVALID, NO_HANDLER, REENTRY, TIMEOUT, UNAVAILABLE, ApiError, Category, ErrorCode
 from mgmtnode.jobs.job import WorkToken
+from mgmtnode.ring.slots import slot_of
 from tests.bus.nodes import Answer, Ask, AskHere, AskNode, AskShort, Nodes, Unhandled, echo, slow, vm
 from tests.virtual_time import run
 
@@ -293,6 +294,56 @@ def test_nodes_that_disagree_pass_a_call_on_at_most_twice_and_the_caller_asks_ag
             assert hops == 2
             nodes.deal("acc", nodes="abc")
             assert (await task).text == "c:"
+
+    run(story)
+
+
+def test_a_call_that_was_passed_on_to_a_dead_node_is_repeated_and_found_by_the_new_owner() -> None:
+    async def story() -> None:
+        lost: list[str] = []
+
+        def drop(source: str, destination: str, deliver: Callable[[], None]) -> None:
+            # c is dead, and its queue still takes messages: nothing comes back.
+            lost.append(destination) if destination == address_of("c", 0) else deliver()
+
+        nodes = Nodes("abc", Hub(drop))
+        nodes.handle(Ask, echo)
+        async with nodes:
+            nodes.deal("ab", nodes="ab", tell="a")  # b has not heard yet that c is gone
+            moved = next(uuid for uuid in (f"vm-{n}" for n in range(9999)) if _owner("abc", uuid) == "c"
+                         and _owner("ab", uuid) == "b")  # fmt: skip
+            asked = asyncio.ensure_future(nodes["a"].call(Ask(vm_uuid=moved, text="x"), 60))
+            await asyncio.sleep(0.5)
+            nodes.deal("ab", nodes="ab", tell="b")
+            began = now()
+            assert await asked == Answer(text="b:x")
+        assert lost == [address_of("c", 0)]
+        assert now() - began < 5
+
+    run(story)
+
+
+def _owner(among: str, uuid: str) -> str:
+    return among[slot_of(uuid) % len(among)]
+
+
+def test_a_repeated_call_is_not_passed_on_by_a_node_that_is_at_it() -> None:
+    async def story() -> None:
+        ran: list[str] = []
+
+        async def long(node: str, msg: Ask) -> Answer:
+            ran.append(node)
+            await asyncio.sleep(50)
+            return Answer(text=node)
+
+        nodes = Nodes("ab")
+        nodes.handle(Ask, long)
+        async with nodes:
+            asked = asyncio.ensure_future(nodes["a"].call(Ask(vm_uuid=vm("b")), 60))
+            await asyncio.sleep(1)
+            nodes.deal("ba", nodes="ab")  # what b had is a's now
+            assert await asked == Answer(text="b")
+        assert ran == ["b"]
 
     run(story)
 

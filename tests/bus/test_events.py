@@ -172,3 +172,17 @@ def test_ones_own_event_that_a_broker_hands_back_is_not_heard_twice() -> None:
             assert len(heard) == 1
 
     run(story)
+
+
+def test_that_another_node_tells_of_something_is_heard_without_knowing_what() -> None:
+    async def story() -> None:
+        nodes = Nodes("ab")
+        woken: list[str] = []
+        for name in "ab":
+            nodes[name].on_remote_event(lambda name=name: woken.append(name))  # type: ignore[misc]
+        async with nodes:
+            nodes["b"].publish(VmStarted(resource_uuid=VM))
+            await asyncio.sleep(1)
+            assert woken == ["a"]
+
+    run(story)

@@ -35,7 +35,7 @@ def node(nodes: Callable[[], FakeNode]) -> FakeNode:
 
 @pytest.fixture
 def client(node: FakeNode) -> Iterator[Client]:
-    with Client(node.url, TOKEN, timeout=5, retry_for=5) as found:
+    with Client(node.url, TOKEN, timeout=30, retry_for=30) as found:
         yield found
 
 

@@ -118,7 +118,7 @@ def test_completion_knows_commands_and_live_names(tmp_path: Path, node: FakeNode
 def test_completion_is_silent_when_nobody_answers(tmp_path: Path) -> None:
     start = time.monotonic()
     assert complete(tmp_path, None, "mnctl --url http://127.0.0.1:1 vm stop web") == []
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 15  # a command waits for 30 seconds
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

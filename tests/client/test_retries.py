@@ -85,7 +85,7 @@ def test_the_next_url_takes_over_and_stays(nodes: Callable[[], FakeNode]) -> Non
     dead, alive = nodes(), nodes()
     dead.server.shutdown()
     dead.server.server_close()
-    with Client([dead.url, alive.url], TOKEN, timeout=5, retry_for=5) as client:
+    with Client([dead.url, alive.url], TOKEN, timeout=30, retry_for=30) as client:
         client.zones.create(name="west").result()
         assert client.caller.urls[client.caller.current] == alive.url and len(alive.mutations()) == 1
     dead.server.server_close()
@@ -94,7 +94,7 @@ def test_the_next_url_takes_over_and_stays(nodes: Callable[[], FakeNode]) -> Non
 def test_a_draining_node_hands_over_to_the_next(nodes: Callable[[], FakeNode]) -> None:
     draining, alive = nodes(), nodes()
     draining.script = [BUSY] * 3
-    with Client(f"{draining.url},{alive.url}", TOKEN, timeout=5, retry_for=5) as client:
+    with Client(f"{draining.url},{alive.url}", TOKEN, timeout=30, retry_for=30) as client:
         assert list(client.vms.list()) == [] and len(draining.seen) == len(alive.seen) == 1
 
 

@@ -31,7 +31,7 @@ def test_a_create_becomes_a_job_whose_resource_is_known_before_it_is_ready(
     job = client.zones.create(name="west")
     assert (job.state and job.state.state, node.rows("zones")) == ("Running", [])
     node.release()
-    zone = job.result(timeout=5)
+    zone = job.result(timeout=30)
     assert (zone.name, zone.uuid) == ("west", job.resource_uuid)
 
 
@@ -194,8 +194,8 @@ def test_the_async_client_does_all_the_same(node: FakeNode) -> None:
     node.emit("vm.started", {"n": 1})
 
     async def scenario() -> None:
-        async with AsyncClient(node.url, TOKEN, timeout=5, retry_for=5) as client:
-            zone = await (await client.zones.create(name="west")).result(5, lambda job: None)
+        async with AsyncClient(node.url, TOKEN, timeout=30, retry_for=30) as client:
+            zone = await (await client.zones.create(name="west")).result(30, lambda job: None)
             assert (
                 (await client.zones.get(zone.uuid)).name == (await client.zones.find("west")).name == "west"
             )

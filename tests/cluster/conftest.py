@@ -51,6 +51,11 @@ class Process:
         self._reader.join(PATIENCE)
         return code, "".join(self._log)
 
+    @property
+    def said(self) -> str:
+        """What it has written to standard error up to now."""
+        return "".join(self._log)
+
     def signal(self, number: signal.Signals) -> None:
         self.popen.send_signal(number)
 

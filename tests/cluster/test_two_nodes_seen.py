@@ -119,7 +119,7 @@ def test_nodes_show_their_shares_and_count_their_own_jobs_only(pair: Pair) -> No
     assert pair.metric(b, 'jobs_accepted_total{api="zone.delete"}') == 1
     for node in (a, b):
         assert pair.metric(node, 'nodes{state="UP"}') == 2
-        assert 0 < pair.metric(node, "lease_left_seconds") <= 5
+        assert pair.metric(node, "lease_age_seconds") == 0
         assert pair.metric(node, "transport_healthy") == 1
         assert pair.metric(node, 'transport_batches_total{what="received"}') > 0
         until(lambda node=node: pair.metric(node, "redis_up") == 1)

@@ -13,7 +13,6 @@ from tests.cluster.conftest import Start
 
 pytestmark = pytest.mark.integration
 
-FAST = 4.0  # seconds, with some slack for a loaded machine, beyond what it takes a node to boot
 EVICTED = REFUSED = 75
 
 
@@ -67,9 +66,8 @@ def test_a_killed_node_is_followed_at_once_and_its_jobs_with_it(start: Start) ->
         job = open_job(http)
     first.signal(signal.SIGKILL)
     first.popen.wait()
-    began = time.monotonic()
     second = start("second").ready()
-    assert time.monotonic() - began < 3 * FAST
+    assert "stood still" not in second.said  # which takes longer to see
     with second.http() as http:
         http.post(f"/jobs/{job['uuid']}/actions/cancel").raise_for_status()
         ended = http.get(f"/jobs/{job['uuid']}", params={"wait": 30}).json()

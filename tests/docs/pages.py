@@ -23,7 +23,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
 ANCHOR = re.compile(r'<a id="([^"]+)"')
 MARK = "\x1e"
-SECONDS = 180.0
+SECONDS = 270.0
 START = (
     "scripts/run >node.log & until grep -q ^ready node.log; do sleep 0.2; done"  # pages that start no node
 )

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from mgmtnode.testing.local_cluster.directory import ClusterDirectory
 from mgmtnode.testing.servers import free_port
 from tests.docs.pages import ROOT, Block, Checkout, anchors, blocks, fits, links, pages, steps
 
 RUNNABLE = [page for page in pages() if steps(page)]
 DOCUMENTED_DATABASE = "postgresql+psycopg2://mgmtnode:secret@127.0.0.1/mgmtnode"
+DOCUMENTED_BROKER = "amqp://guest:guest@127.0.0.1:5672/mgmtnode-api"
 MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:work|root|tmp/[\w-]+|home/\w+|Users)\b")
 
 
@@ -28,8 +30,19 @@ def test_what_a_page_tells_to_type_works_and_prints_what_it_shows(
     replace = {}
     if DOCUMENTED_DATABASE in page.read_text():
         replace[DOCUMENTED_DATABASE] = str(request.getfixturevalue("postgres_url"))
+    if DOCUMENTED_BROKER in page.read_text():
+        replace[DOCUMENTED_BROKER] = str(request.getfixturevalue("rabbit_url"))
+    cluster = "--nodes" in " ".join(block.text for block, _ in steps(page))
+    if (
+        cluster
+    ):  # it has its own servers; these are asked for so that the test is skipped where there are none
+        request.getfixturevalue("postgres_server"), request.getfixturevalue("rabbit_server")
     checkout = Checkout(tmp_path, free_port(), replace)
-    printed = checkout.run(page)
+    try:
+        printed = checkout.run(page)
+    finally:
+        if cluster:
+            ClusterDirectory(tmp_path / "data").remove_servers()
     wrong = [
         f"{name(page)}:{block.line}: expected\n{expected}\nbut it printed\n{said}"
         for (block, expected), said in zip(steps(page), printed, strict=True)

@@ -109,6 +109,12 @@ def test_a_second_node_on_a_data_directory_is_refused_and_the_first_one_serves_o
         assert first.poll() is None
 
 
+def test_what_a_node_keeps_can_be_read_by_its_own_account_only(used: Path) -> None:
+    kept = [used, *used.rglob("*")]
+    assert {"mgmtnode.db", "admin-token"} <= {path.name for path in kept}
+    assert not [path for path in kept if path.stat().st_mode & 0o077]
+
+
 def test_a_taken_port_is_refused_and_the_data_can_be_used_afterwards(used: Path, data: Path) -> None:
     shutil.copytree(used, data)
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -44,6 +44,7 @@ def test_the_dry_run_of_a_deletion_that_is_being_done_finds_nothing_there(cloud:
     engine = cloud.node.db.engine
     with ThreadPoolExecutor(1) as pool:
         with engine.connect() as other, other.begin():
+            other.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
             for table in ("zone", "resource"):
                 other.execute(text(f"DELETE FROM {table} WHERE uuid = :uuid"), {"uuid": zone["uuid"]})
             answer = pool.submit(cloud.request, "DELETE", f"/zones/{zone['uuid']}", dry_run="true")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import Connection
 
 from mgmtnode.db.engine import open_database
 from mgmtnode.db.session import SqlDatabase, Tx
@@ -41,7 +42,14 @@ def database(
     opened.engine.dispose()
 
 
+def patient(connection: Connection) -> None:
+    """A transaction of a whole test may be idle for longer than a node's, while Python works or waits for a core."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+
+
 @pytest.fixture
 def tx(database: SqlDatabase) -> Iterator[Tx]:
     with database.engine.connect() as connection, connection.begin():
+        patient(connection)
         yield Tx(connection, START, None)

@@ -15,7 +15,7 @@ from mgmtnode.jobs.job import Caller
 from mgmtnode.ports import SystemClock
 from mgmtnode.query.engine import Query
 from tests.query import schema as s
-from tests.query.conftest import POSTGRES
+from tests.query.conftest import POSTGRES, patient
 from tests.query.filling import START, Filling, tenant
 
 VMS = 6_000
@@ -50,6 +50,7 @@ def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     s.metadata.create_all(database.engine)
     database.run(lambda tx: Filling(tx, VMS).run())
     with database.engine.connect() as connection, connection.begin():
+        patient(connection)
         if request.param == "postgresql":
             connection.execute(text("ANALYZE"))  # SQLite plans well without, as it will have to
         yield Tx(connection, START, None)

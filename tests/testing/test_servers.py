@@ -226,7 +226,7 @@ def test_an_amqp_client_works_in_a_virtual_host_of_its_own(rabbit_url: str) -> N
 
     with kombu.Connection(rabbit_url) as connection, connection.SimpleQueue("q") as queue:
         queue.put({"n": 7})
-        assert queue.get(timeout=5).payload == {"n": 7}
+        assert queue.get(timeout=30).payload == {"n": 7}
 
 
 @pytest.mark.slow

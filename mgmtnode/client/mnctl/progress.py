@@ -11,7 +11,15 @@ from typing import Any, TextIO
 from mgmtnode.client.mnctl.render import colourful, paint
 from mgmtnode.client.records import JobState
 
-MARKS = {"Succeeded": "✓", "Done": "✓", "Running": "●", "Failed": "✗", "Undone": "↶", "Undoing": "↶"}
+MARKS = {
+    "Succeeded": "✓",
+    "Done": "✓",
+    "Skipped": "–",
+    "Running": "●",
+    "Failed": "✗",
+    "Undone": "↶",
+    "Undoing": "↶",
+}
 
 
 class Progress:

@@ -34,11 +34,13 @@ def read(path: Path) -> list[Line]:
 
 @dataclass
 class _Register:
-    """What is known of one resource on one host. ``open``: the order that was begun and has no end yet."""
+    """What is known of one resource on one host. ``open``: the order that was begun and has no end yet; ``cut``: the
+    one that was open when the host's process died, and may be done again if it had no effect."""
 
     fence: int = 0
     order: Order = NEVER
     open: Order | None = None
+    cut: Order | None = None
 
 
 def findings(lines: Iterable[Line]) -> Iterator[str]:
@@ -46,7 +48,7 @@ def findings(lines: Iterable[Line]) -> Iterator[str]:
     for line in lines:
         if line.outcome == "booted":
             for register in registers.values():
-                register.open = None  # cut off with the process
+                register.cut, register.open = register.open or register.cut, None
         elif line.outcome in ("started", "done", "failed", "sealed"):
             yield from _follow(registers.setdefault((line.host, line.resource), _Register()), line)
 
@@ -57,10 +59,11 @@ def _follow(register: _Register, line: Line) -> Iterator[str]:
         yield f"I3: {what} went on under fence {line.fence}, after {register.fence}"
     register.fence = max(register.fence, line.fence)
     if line.outcome == "started":
-        if line.order <= register.order:
+        if line.order <= register.order and line.order != register.cut:
             yield f"I3: {what} was begun after {register.order}"
         if register.open is not None:
             yield f"I3: {what} was begun while {register.open} was not over"
         register.order = register.open = line.order
+        register.cut = None
     elif line.outcome in ("done", "failed") and register.open == line.order:
         register.open = None

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -68,6 +69,13 @@ class ClusterDirectory:
         if os.geteuid() != 0 or not closed:
             return self.path
         return ELSEWHERE / f"mgmtnode-{hashlib.sha256(str(self.path).encode()).hexdigest()[:12]}"
+
+    def remove_servers(self) -> None:
+        """Forgets the servers' data; whoever removes the directory may not know of those elsewhere."""
+        for name in ("postgres", "rabbitmq"):
+            shutil.rmtree(self.servers_path / name, ignore_errors=True)
+        if self.servers_path != self.path and self.servers_path.exists():
+            self.servers_path.rmdir()
 
     def pid_file(self, name: str) -> Path:
         return self.path / "nodes" / f"{name}.pid"

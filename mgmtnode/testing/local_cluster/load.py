@@ -19,6 +19,7 @@ MIB = 1 << 20
 SIZE = {"cpu": 1, "memory": 256 * MIB}
 RETRY_SECONDS = 120.0
 JOB_SECONDS = 180.0
+LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,8 @@ class Book:
 
 class Load:
     """``clients`` create ``vms`` together, one after the other each, and stop and start every third, both asked for at
-    once. Every change carries a key, and is asked for again with it until there is an answer.
+    once; with that done, they go on looking at their VMs, until the load is to ``finish``. Every change carries a key,
+    and is asked for again with it until there is an answer.
 
     ``start()`` returns at once; ``finish()`` waits for the end of all that was promised. ``name``: what the VMs and
     keys begin with.
@@ -82,6 +84,7 @@ class Load:
         self._url, self._token, self._name, self._clients = url, token, name, clients
         self._numbers = iter(range(1, vms + 1))
         self.book = Book()
+        self._enough = threading.Event()
         self._failed: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=f"load {name}")
 
@@ -97,12 +100,9 @@ class Load:
             assert time.monotonic() < until, self.book.told()
             time.sleep(0.02)
 
-    @property
-    def going_on(self) -> bool:
-        return self._thread.is_alive()
-
     def finish(self, seconds: float = 300.0) -> Book:
         """Raises what a client could not bear: a refusal, or a job that did not end in time."""
+        self._enough.set()
         self._thread.join(seconds)
         assert not self._thread.is_alive(), f"clients still wait after {seconds:g} s: {self.book.told()}"
         if self._failed is not None:
@@ -124,21 +124,25 @@ class Load:
         async with AsyncClient(
             self._url, self._token, retry_for=RETRY_SECONDS, observer=self.book.observe
         ) as client:
+            uuid = ""
             for number in self._numbers:
-                await self._vm(client, number)
+                uuid = await self._vm(client, number)
+            while uuid and not self._enough.is_set():
+                await client.vms.get(uuid)
+                await asyncio.sleep(LOOK_SECONDS)
 
-    async def _vm(self, client: AsyncClient, number: int) -> None:
+    async def _vm(self, client: AsyncClient, number: int) -> str:
         name, began = f"{self._name}-{number}", time.monotonic()
         made = await client.vms.create({"name": name, **SIZE}, idempotency_key=f"{name}:create")
         self.book.answers.append((time.time(), time.monotonic() - began))
         self.book.promised(f"{name}:create", made)
         uuid = str(made.resource_uuid)
         self.book.vms[name] = uuid
-        if await self._end(made) != "Succeeded" or number % 3:
-            return
-        jobs = [await self._act(client, name, uuid, action) for action in ("stop", "start")]
-        for job in jobs:
-            await self._end(job)
+        if await self._end(made) == "Succeeded" and number % 3 == 0:
+            jobs = [await self._act(client, name, uuid, action) for action in ("stop", "start")]
+            for job in jobs:
+                await self._end(job)
+        return uuid
 
     async def _act(self, client: AsyncClient, name: str, uuid: str, action: str) -> AsyncJob:
         job = await client.vms.action(action, uuid, idempotency_key=f"{name}:{action}")

@@ -174,6 +174,7 @@ class Member:
     def _came_up(self) -> bool:
         ready = self.ready
         if (code := self.exit_code) is not None:
+            self._release()
             raise ServerFailed(
                 f"{self.name} ended with {code} while starting\n--- tail of its log ---\n{self.log_tail()}"
             )

@@ -23,7 +23,9 @@ from mgmtnode.contracts.quota import QuotaDefinition
 from mgmtnode.contracts.session import SessionEnded
 from mgmtnode.db import resource
 from mgmtnode.db.session import Tx
+from mgmtnode.errors import KEY_REUSED
 from mgmtnode.jobs.job import SYSTEM_ACCOUNT, Caller, WorkToken
+from mgmtnode.jobs.once import Once
 from mgmtnode.schema import changes
 from mgmtnode.service import handler, job, validate
 from services.identity import validate as check
@@ -43,8 +45,13 @@ class AccountHandlers(Parts):
             check.account_itself(caller)
         check.strong(msg.password, self.node.config.get(PASSWORD_LENGTH))
         hashed = await self.passwords.hash(msg.password)
-        uuid = self.node.uuids.draw()
-        return await self.node.db.write(lambda tx: self._insert_account(tx, uuid, msg, hashed))
+        uuid, once = self.node.uuids.draw(), self.once(msg, caller, ACCOUNT)
+        made = await self.node.db.write(
+            lambda tx: once.do(tx, uuid, lambda: self._insert_account(tx, uuid, msg, hashed))
+        )
+        if once.replayed:
+            await self.same_password(made.uuid, msg.password)
+        return made
 
     @validate
     def check_update_account(self, tx: Tx, msg: UpdateAccount, caller: Caller) -> None:
@@ -83,9 +90,16 @@ class AccountHandlers(Parts):
         await self.node.db.read(lambda tx: check.own(tx, caller, ACCOUNT, msg.uuid))
         if msg.uuid == caller.account_uuid:
             await self.check_current(msg.uuid, msg.current, caller)
-        hashed = await self.new_password(msg.password)
-        await self.node.db.write(lambda tx: self.replace_password(tx, msg.uuid, None, hashed))
+        hashed, once = await self.new_password(msg.password), self.once(msg, caller, ACCOUNT)
+        await self.node.db.write(lambda tx: self.replace_password(tx, once, msg.uuid, None, hashed))
         return NOTHING
+
+    async def same_password(self, uuid: str, password: str | None) -> None:
+        """A key stands for a request with its password, which only its hash can be compared with. Raises
+        core.idempotency-key-reused."""
+        stored = await self.node.db.read(lambda tx: self.accounts.password(tx, uuid))
+        if (password or stored) and not await self.passwords.verify(password or "", stored or ""):
+            raise KEY_REUSED.error("the idempotency key was used with another password", resource=uuid)
 
     async def new_password(self, password: str) -> str:
         """The hash to store. Raises account.password-weak."""
@@ -106,10 +120,14 @@ class AccountHandlers(Parts):
             raise PASSWORD_WRONG.error(resource=uuid)
         await self.throttle.succeeded(uuid)
 
-    def replace_password(self, tx: Tx, account_uuid: str, user_uuid: str | None, hashed: str) -> None:
+    def replace_password(
+        self, tx: Tx, once: Once[Nothing], account_uuid: str, user_uuid: str | None, hashed: str
+    ) -> None:
+        """Replaces it again for a repeated request, which comes to the same and leaves nothing to compare with."""
         self.accounts.set_password(tx, user_uuid or account_uuid, hashed)
         self.sessions.end_all(tx, account_uuid, user_uuid)
         self.tell(tx, SessionEnded(resource_uuid=account_uuid, user_uuid=user_uuid), account_uuid)
+        once.rehearsed(user_uuid or account_uuid, NOTHING)
 
     def ensure_admin(self, tx: Tx, hashed: str) -> None:
         """Makes the operator's account on the first boot of the first node; gives all accounts new quotas."""

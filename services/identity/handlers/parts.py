@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TypeVar
 
-from mgmtnode.bus.message import Event
+from mgmtnode.bus.message import ApiCall, Event
 from mgmtnode.db.session import Tx
+from mgmtnode.jobs.job import Caller
+from mgmtnode.jobs.once import Once
+from mgmtnode.schema import Resource
 from mgmtnode.service import NodeContext, Service
 from services.identity.config import LOGIN_ATTEMPTS, LOGIN_LOCK, PASSWORD_COST, SESSION_LIFETIME, TOKEN_CACHE
 from services.identity.passwords import Passwords
@@ -16,6 +20,7 @@ from services.identity.throttle import ClusterThrottle, LoginThrottle, NodeThrot
 from services.identity.tokens import TokenAuthenticator
 
 TOKENS = "tokens"
+R = TypeVar("R")
 
 
 class Parts(Service):
@@ -42,6 +47,10 @@ class Parts(Service):
         )
 
         node.shared.listen(TOKENS, self._heard)
+
+    def once(self, msg: ApiCall[R], caller: Caller, resource: Resource) -> Once[R]:
+        """Passwords are written down nowhere, so they are not part of what an idempotency key stands for."""
+        return Once(self.node.uuids, msg, caller, resource.type, secret=("password", "current"))
 
     def tell(self, tx: Tx, event: Event, account_uuid: str) -> None:
         """Records the event. This node forgets the account's tokens before the caller hears of the change,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from uuid import UUID, uuid5
 
-from mgmtnode.bus.context import current
 from mgmtnode.bus.message import NOTHING, Nothing
 from mgmtnode.contracts.identity import (
     USER,
@@ -23,6 +21,7 @@ from mgmtnode.contracts.session import (
     API_KEY,
     API_KEY_EXPIRY,
     LOGIN_FAILED,
+    SESSION,
     ApiKey,
     ApiKeyCreated,
     ApiKeyDeleted,
@@ -41,14 +40,13 @@ from mgmtnode.contracts.session import (
 from mgmtnode.db.session import Tx
 from mgmtnode.errors import KEY_REUSED, NOT_FOUND
 from mgmtnode.jobs.job import SYSTEM_ACCOUNT, Caller
+from mgmtnode.jobs.once import Once
 from mgmtnode.service import handler, job, subscribe, validate
 from services.identity import validate as check
 from services.identity.config import API_KEYS_MAX, SESSION_LIFETIME, SESSIONS_MAX
 from services.identity.handlers.parts import Parts
 from services.identity.repository.accounts import Login
 from services.identity.tokens import KEY_PREFIX, SESSION_PREFIX, VIA_KEY, VIA_SESSION, digest_of, draw_token
-
-REPEATED = UUID("6f1d3a52-8c0b-4e0e-9b8e-2f4c1b7a9d10")  # names API keys after the request that made them
 
 
 class TokenHandlers(Parts):
@@ -63,12 +61,14 @@ class TokenHandlers(Parts):
         await self.throttle.succeeded(name)
         if found.state is not AccountState.ENABLED:
             raise ACCOUNT_DISABLED.error(resource=found.account_uuid)
-        return await self._open(found)
+        return await self._open(found, self.once(msg, caller, SESSION))
 
     @handler()
     async def end_session(self, msg: DeleteSession, caller: Caller) -> Nothing:
-        await self.node.db.write(lambda tx: self._end(tx, msg.uuid, caller))
-        return NOTHING
+        once = self.once(msg, caller, SESSION)
+        return await self.node.db.write(
+            lambda tx: once.do(tx, msg.uuid, lambda: self._end(tx, msg.uuid, caller))
+        )
 
     @handler()
     async def whoami(self, msg: GetIdentity, caller: Caller) -> Identity:
@@ -87,14 +87,15 @@ class TokenHandlers(Parts):
         now = self.node.clock.now()
         if msg.expires_at is not None and (msg.expires_at.tzinfo is None or msg.expires_at <= now):
             raise API_KEY_EXPIRY.error("expires_at must be a time to come, with its time zone")
-        token, asked = draw_token(self.node.rng, KEY_PREFIX), current.get().key
-        if asked is None:
-            uuid = self.node.uuids.draw()
-            made = await self.node.db.write(lambda tx: self._make_key(tx, uuid, msg, caller, token))
-        else:
-            uuid = str(uuid5(REPEATED, f"{caller.account_uuid}/{caller.user_uuid}/{asked}"))
-            made = await self.node.db.write(lambda tx: self._make_once(tx, uuid, msg, caller, token))
-        return CreatedApiKey(api_key=made, token=token)
+        token, once = draw_token(self.node.rng, KEY_PREFIX), self.once(msg, caller, API_KEY)
+        uuid = once.uuid(f"{caller.account_uuid}/{caller.user_uuid}")
+
+        def make(tx: Tx) -> ApiKey:
+            made = self._make_once(tx, uuid, msg, caller, token)
+            once.rehearsed(uuid, made)
+            return made
+
+        return CreatedApiKey(api_key=await self.node.db.write(make), token=token)
 
     @validate
     def check_delete_api_key(self, tx: Tx, msg: DeleteApiKey, caller: Caller) -> None:
@@ -152,16 +153,16 @@ class TokenHandlers(Parts):
     async def api_key_deleted(self, event: ApiKeyDeleted) -> None:
         self.authenticator.forget(event.account_uuid)
 
-    async def _open(self, found: Login) -> OpenedSession:
+    async def _open(self, found: Login, once: Once[OpenedSession]) -> OpenedSession:
         token, now = draw_token(self.node.rng, SESSION_PREFIX), self.node.clock.now()
         opened = Session(
-            uuid=self.node.uuids.draw(),
+            uuid=once.uuid(f"{found.account_uuid}/{found.user_uuid}"),
             account_uuid=found.account_uuid,
             user_uuid=found.user_uuid,
             created_at=now,
             expires_at=now + timedelta(seconds=self.node.config.get(SESSION_LIFETIME)),
         )
-        await self.node.db.write(lambda tx: self._insert_session(tx, opened, digest_of(token)))
+        await self.node.db.write(lambda tx: self._insert_session(tx, once, opened, digest_of(token)))
         return OpenedSession(
             token=token,
             uuid=opened.uuid,
@@ -173,20 +174,25 @@ class TokenHandlers(Parts):
             expires_at=opened.expires_at,
         )
 
-    def _insert_session(self, tx: Tx, opened: Session, digest: str) -> None:
+    def _insert_session(self, tx: Tx, once: Once[OpenedSession], opened: Session, digest: str) -> None:
+        """A repeated login opens its session anew, with another token: the first one may never have arrived."""
         self.sessions.end_expired(tx)
+        if self.sessions.end(tx, opened.uuid):
+            tx.after_commit(lambda: self.authenticator.forget(opened.account_uuid))
         self.sessions.insert(tx, opened, digest)
         self.sessions.keep_newest(
             tx, opened.account_uuid, opened.user_uuid, self.node.config.get(SESSIONS_MAX)
         )
+        once.rehearsed(opened.uuid, opened)
 
-    def _end(self, tx: Tx, uuid: str, caller: Caller) -> None:
+    def _end(self, tx: Tx, uuid: str, caller: Caller) -> Nothing:
         found = self.sessions.find(tx, uuid)
         mine = found and (caller.admin or found.account_uuid == caller.account_uuid)
         if not found or not mine or (caller.user_uuid and found.user_uuid != caller.user_uuid):
             raise NOT_FOUND.error(f"there is no session {uuid}", resource=uuid)
         self.sessions.end(tx, uuid)
         self.tell(tx, SessionEnded(resource_uuid=found.account_uuid, session_uuid=uuid), found.account_uuid)
+        return NOTHING
 
     def _make_once(self, tx: Tx, uuid: str, msg: CreateApiKey, caller: Caller, token: str) -> ApiKey:
         """Makes the key, or, for a repeated request, gives it another token: the first one may never have arrived."""

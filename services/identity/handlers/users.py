@@ -41,10 +41,15 @@ class UserHandlers(AccountHandlers):
     async def create_user(self, msg: CreateUser, caller: Caller) -> User:
         check.account_itself(caller)
         hashed = await self.new_password(msg.password) if msg.password is not None else ""
-        uuid = self.node.uuids.draw()
-        return await self.node.db.write(
-            lambda tx: self._insert_user(tx, uuid, msg, caller.account_uuid, hashed)
+        uuid, once = self.node.uuids.draw(), self.once(msg, caller, USER)
+        made = await self.node.db.write(
+            lambda tx: once.do(
+                tx, uuid, lambda: self._insert_user(tx, uuid, msg, caller.account_uuid, hashed)
+            )
         )
+        if once.replayed:
+            await self.same_password(made.uuid, msg.password)
+        return made
 
     @validate
     def check_update_user(self, tx: Tx, msg: UpdateUser, caller: Caller) -> None:
@@ -94,8 +99,8 @@ class UserHandlers(AccountHandlers):
             await self.check_current(msg.uuid, msg.current, caller)
         else:
             check.account_itself(caller)
-        hashed = await self.new_password(msg.password)
-        await self.node.db.write(lambda tx: self.replace_password(tx, account_uuid, msg.uuid, hashed))
+        hashed, once = await self.new_password(msg.password), self.once(msg, caller, USER)
+        await self.node.db.write(lambda tx: self.replace_password(tx, once, account_uuid, msg.uuid, hashed))
         return NOTHING
 
     @validate

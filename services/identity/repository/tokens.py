@@ -58,8 +58,9 @@ class SessionRepository:
         later = and_(session.c.uuid == uuid, session.c.expires_at < until)
         tx.execute(update(session).where(later).values(expires_at=until))
 
-    def end(self, tx: Tx, uuid: str) -> None:
-        tx.execute(delete(session).where(session.c.uuid == uuid))
+    def end(self, tx: Tx, uuid: str) -> bool:
+        """Whether there was one."""
+        return bool(tx.execute(delete(session).where(session.c.uuid == uuid)).rowcount)
 
     def end_all(
         self, tx: Tx, account_uuid: str, user_uuid: str | None = None, *, users: bool = False

@@ -44,6 +44,7 @@ class Script:
     fail: dict[str, ApiError] = field(default_factory=dict)  # by what is asked: connect, evacuate, capacity
     hold: set[str] = field(default_factory=set)
     crash: set[str] = field(default_factory=set)  # what raises something that is no ApiError
+    registers: dict[str, dict[str, int]] = field(default_factory=dict)  # by address: VM → fence
     cpu: int = 8
     calls: list[tuple[str, str]] = field(default_factory=list)
     commands: list[tuple[str, VmCommand, Any]] = field(default_factory=list)
@@ -119,6 +120,16 @@ class ScriptedDriver:
     async def seal(self, host: HostAddress, vm_uuid: str, fence: int) -> SealedVm:
         SCRIPT.asked("seal", host)
         return SealedVm(order=(1, 2, fence), state="DONE")
+
+    async def ended(self, host: HostAddress, floor: int, *, after: str, limit: int) -> dict[str, int]:
+        SCRIPT.asked("ended", host)
+        there = sorted(SCRIPT.registers.get(host.management_ip, {}).items())
+        return dict([item for item in there if item[0] > after][:limit])
+
+    async def forget(self, host: HostAddress, floor: int, registers: dict[str, int]) -> int:
+        SCRIPT.asked("forget", host)
+        SCRIPT.heard.append(("forget", (host.management_ip, registers)))
+        return len(registers)
 
     async def disconnect(self, host: HostAddress) -> None:
         SCRIPT.asked("disconnect", host)

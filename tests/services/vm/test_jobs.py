@@ -119,3 +119,14 @@ def test_a_dry_run_of_any_action_changes_nothing(site: Site) -> None:
         assert plan["context"]["uuid"] == vm["uuid"]
         assert site.books() == before, case.name
         site.cloud.delete("vms", vm["uuid"], force=True)
+
+
+def test_a_step_that_had_nothing_to_do_is_told_from_one_that_is_still_to_come(site: Site) -> None:
+    vm = site.vm(start=False, l3_network_uuids=[])
+    job = site.cloud.list("jobs", f"resource_uuid={vm['uuid']}")[0]
+    steps = site.cloud.get("jobs", job["uuid"])["steps"]
+    assert {step["name"]: step["state"] for step in steps} == {
+        "reserve": "Done",
+        "start on the host": "Skipped",
+        "record": "Done",
+    }

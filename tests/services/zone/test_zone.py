@@ -47,10 +47,7 @@ def test_each_change_is_one_event_in_order(cloud: Cloud) -> None:
     uuid = cloud.create("zones", name="west")["uuid"]
     cloud.update("zones", uuid, name="east")
     cloud.delete("zones", uuid)
-    from mgmtnode.jobs.job import SYSTEM
-
-    logged = cloud.thread.run(cloud.node.parts.events.read(None, 1000, SYSTEM))
-    mine = [(event.name, event.revision) for event in logged if event.resource_uuid == uuid]
+    mine = [(event.name, event.revision) for event in cloud.logged() if event.resource_uuid == uuid]
     assert mine == [("zone.created", 1), ("zone.changed", 2), ("zone.deleted", 3)]
 
 
