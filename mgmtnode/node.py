@@ -24,8 +24,9 @@ from mgmtnode.api.app import HttpApi
 from mgmtnode.api.application import TOKEN, amqp_api, http_api
 from mgmtnode.api.auth import Authenticator
 from mgmtnode.bus.bus import Bus
-from mgmtnode.bus.memory import Hub
-from mgmtnode.bus.transport import Transport, address_of
+from mgmtnode.bus.choice import check_url as check_bus_url
+from mgmtnode.bus.choice import transport_over
+from mgmtnode.bus.transport import address_of
 from mgmtnode.cluster import figures
 from mgmtnode.cluster.gate import GatedAgents
 from mgmtnode.cluster.heart import Heart, NoHeart, ThreadHeart
@@ -49,9 +50,13 @@ from mgmtnode.parts import Edges, Parts, assemble, declare_properties, show_node
 from mgmtnode.ports import Clock, Rng, SystemClock, SystemRng, UuidSource
 from mgmtnode.ring.slots import Slots
 from mgmtnode.service import Service, ServiceManifest
+from mgmtnode.shared.choice import check_url as check_redis_url
+from mgmtnode.shared.choice import shared_over
+from mgmtnode.shared.port import Shared
 from mgmtnode.telemetry.families import LOOP_LAG
 from mgmtnode.telemetry.loop_lag import LoopLag
 from mgmtnode.telemetry.telemetry import Telemetry
+from mgmtnode.telemetry.traces import tracer_to
 
 log = logging.getLogger(__name__)
 
@@ -137,8 +142,11 @@ class ManagementNode:
         """First, because a node with a typo in its configuration must not touch what others use."""
         declare_properties(self._manifests, self._properties)
         require(self._manifests, Authenticator, TOKEN, "nobody could log in")
-        if self._properties.get(core.REDIS_URL):
-            log.warning("%s is set, but not used by this release", core.REDIS_URL.name)
+        check_bus_url(self.bus_url)
+        check_redis_url(self._properties.get(core.REDIS_URL))
+        endpoint, share = self._properties.get(core.OTLP_ENDPOINT), self._properties.get(core.OTLP_SHARE)
+        self.telemetry.tracer = tracer_to(endpoint, node=self.name, version=__version__, share=share)
+        self._on_stop("the traces", self.telemetry.stop)
 
     async def _lock(self) -> None:
         directory = self.data_dir
@@ -184,14 +192,11 @@ class ManagementNode:
         return ThreadHeart(self.db, self._clock, name=self.name, label=called)
 
     async def _build(self) -> None:
+        address = address_of(self.name, self.membership.incarnation)
         self.bus = Bus(
-            self.name,
-            self.slots,
-            self._transport(),
-            clock=self._clock,
-            rng=self._rng,
-            telemetry=self.telemetry,
-        )
+            self.name, self.slots, transport_over(self.bus_url, address, rng=self._rng),
+            clock=self._clock, rng=self._rng, telemetry=self.telemetry,
+        )  # fmt: skip
         edges = Edges(
             name=self.name,
             membership=self.membership,
@@ -203,8 +208,15 @@ class ManagementNode:
             agents=WatchedAgents(GatedAgents(self._agents or self._own_agents(), self.lease), self.telemetry),
             properties=self._properties,
             telemetry=self.telemetry,
+            shared=self._shared(),
         )
         self.parts = assemble(self._manifests, edges)
+        await edges.shared.start()
+        self._on_stop("what nodes share", edges.shared.stop)
+
+    def _shared(self) -> Shared:
+        url, cluster = self._properties.get(core.REDIS_URL), self.membership.cluster
+        return shared_over(url, cluster, clock=self._clock, rng=self._rng, telemetry=self.telemetry)
 
     def _own_agents(self) -> Agents:
         agents, remote = LocalAgents(), RemoteAgents(self._properties)
@@ -352,16 +364,6 @@ class ManagementNode:
     @property
     def drain_seconds(self) -> float:
         return 0.0 if self.evicted else self._properties.get(core.DRAIN_SECONDS)
-
-    def _transport(self) -> Transport:
-        address = address_of(self.name, self.membership.incarnation)
-        if not self.bus_url:
-            return Hub().transport(address)
-        from mgmtnode.bus.amqp import (
-            AmqpTransport,
-        )  # kombu costs a tenth of a second that one node can do without
-
-        return AmqpTransport(self.bus_url, address, rng=self._rng)
 
     def _sweep_seconds(self) -> float:
         """Hints do not arrive while the broker is away: then the sweep finds the work."""
