@@ -229,7 +229,11 @@ class World:
 
     def _build(self, machine: Machine) -> SimulatedNode:
         name, number = machine.name, len(machine.lives) + 1
-        own = {core.NODE_NAME.env: name, core.BUS_URL.env: "amqp://simulated", core.SLOTS_AT_ONCE.env: str(BATCH)}
+        own = {
+            core.NODE_NAME.env: name,
+            core.BUS_URL.env: "amqp://simulated",
+            core.SLOTS_AT_ONCE.env: str(BATCH),
+        }
         properties = Properties(environ={**self._environment, **own})
         agents = LocalAgents()
         agents.serve(self.hosts.scheme, lambda address: self._distant(name, address))
