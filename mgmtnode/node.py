@@ -21,7 +21,7 @@ from mgmtnode.agents.port import Agents
 from mgmtnode.agents.remote import RemoteAgents
 from mgmtnode.agents.watched import WatchedAgents
 from mgmtnode.api.app import HttpApi
-from mgmtnode.api.application import TOKEN, http_api
+from mgmtnode.api.application import TOKEN, amqp_api, http_api
 from mgmtnode.api.auth import Authenticator
 from mgmtnode.bus.bus import Bus
 from mgmtnode.bus.memory import Hub
@@ -107,6 +107,7 @@ class ManagementNode:
             ("the services to start", self._start_services),
             ("its share of the work", self._enter),
             ("the API", self._start_api),
+            ("the AMQP API", self._start_amqp_api),
         )
         try:
             for name, step in steps:
@@ -288,6 +289,13 @@ class ManagementNode:
         self.api = http_api(self.parts, self._properties, checks, self.telemetry, self._rng)
         await self.api.start()
         self._on_stop("the API", self.api.stop)
+
+    async def _start_amqp_api(self) -> None:
+        api = amqp_api(self.name, self.parts, self._properties, self.api.gateway, self.telemetry)
+        if api is not None:
+            self.api.health.advise("AMQP API", api.check)
+            await api.start()
+            self._on_stop("the AMQP API", api.stop)
 
     async def _until_there(self, what: str, attempt: Callable[[], Awaitable[object]]) -> None:
         """Makes ``attempt`` again for node.boot_seconds as long as it says that ``what`` is away; of a file only once,

@@ -13,6 +13,7 @@ from mgmtnode.api.health import Check, Health
 from mgmtnode.api.problems import Catalogue
 from mgmtnode.api.rest import Rest
 from mgmtnode.api.server import HttpServer, Listen
+from mgmtnode.bus.message import Event
 from mgmtnode.errors import ErrorCode
 from mgmtnode.ports import Rng
 from mgmtnode.telemetry.families import HTTP_WAITING
@@ -22,6 +23,7 @@ from mgmtnode.telemetry.telemetry import Telemetry
 
 class HttpApi:
     """Built by the node once its services are; ``app`` is the ASGI application, for tests without a socket.
+    ``codes`` and ``told`` (the kinds of events) are for the documents.
 
     Stopping goes ``drain`` (not ready any more, still answering), then ``stop``.
     """
@@ -35,6 +37,7 @@ class HttpApi:
         telemetry: Telemetry,
         rng: Rng,
         codes: Iterable[ErrorCode] = (),
+        told: Iterable[type[Event]] = (),
         listen: Listen | None = None,
     ) -> None:
         catalogue = Catalogue(codes)
@@ -43,7 +46,7 @@ class HttpApi:
         self.events = Events(gateway, events)
         self.edge = Edge(catalogue, rng, telemetry)
         telemetry.metrics.read(HTTP_WAITING, lambda: gateway.waiting)
-        docs = Docs(gateway.operations, catalogue)
+        docs = Docs(gateway.operations, catalogue, told)
         extra = [*self.health.routes(), *self.events.routes(), *docs.routes()]
         self.app = Rest(gateway, extra).app(self.edge)
         self._server = HttpServer(self.app, listen or Listen())

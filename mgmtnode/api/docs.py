@@ -1,19 +1,20 @@
-"""What people read: the API browser at /docs, the list of error codes, and /openapi.json."""
+"""What people and programs read: the API browser at /docs, the error codes, /openapi.json and /asyncapi.json."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from html import escape
 from importlib.resources import files
 
 import msgspec
 
-from mgmtnode.api import openapi
+from mgmtnode.api import asyncapi, openapi
 from mgmtnode.api.http import Reply, Request
 from mgmtnode.api.operations import Operations
 from mgmtnode.api.paths import Endpoint
 from mgmtnode.api.problems import Catalogue, status_of
+from mgmtnode.bus.message import Event
 
 HTML = "text/html; charset=utf-8"
 # The pages bring all they need along, and may talk to nobody but the node that served them.
@@ -25,16 +26,22 @@ POLICY = {
 
 
 class Docs:
-    def __init__(self, operations: Operations, catalogue: Catalogue) -> None:
-        self._operations, self._catalogue = operations, catalogue
+    def __init__(
+        self, operations: Operations, catalogue: Catalogue, events: Iterable[type[Event]] = ()
+    ) -> None:
+        self._operations, self._catalogue, self._events = operations, catalogue, tuple(events)
 
     def routes(self) -> Iterator[tuple[str, str, Endpoint, str]]:
         yield "GET", "/openapi.json", self._openapi, "openapi"
+        yield "GET", "/asyncapi.json", self._asyncapi, "asyncapi"
         yield "GET", "/docs", self._browser, "docs"
         yield "GET", "/docs/errors", self._errors, "docs"
 
     async def _openapi(self, request: Request) -> Reply:
         return Reply(self._document)
+
+    async def _asyncapi(self, request: Request) -> Reply:
+        return Reply(self._async_document)
 
     async def _browser(self, request: Request) -> Reply:
         return Reply(_page("docs.html"), 200, POLICY, HTML)
@@ -45,6 +52,10 @@ class Docs:
     @cached_property
     def _document(self) -> bytes:
         return msgspec.json.encode(openapi.document(self._operations))
+
+    @cached_property
+    def _async_document(self) -> bytes:
+        return msgspec.json.encode(asyncapi.document(self._operations, self._events))
 
     @cached_property
     def _error_page(self) -> bytes:

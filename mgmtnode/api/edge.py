@@ -26,6 +26,18 @@ NO_ROUTE = "none"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
+def identify(given: str, traceparent: str, rng: Rng, telemetry: Telemetry) -> tuple[str, CallContext]:
+    """The id of a request, and the trace that its work belongs to: the client's, or a new one. Where the client names
+    neither, they are one: the id in an answer finds everything in the logs."""
+    given = given if REQUEST_ID.fullmatch(given) else ""
+    if parent := trace_context.parse(traceparent):
+        trace, span = parent.trace, parent.span if parent.sampled and telemetry.tracer else ""
+    else:
+        trace = given if TRACE_ID.fullmatch(given) else f"{rng.bits(128) or 1:032x}"
+        span = telemetry.first_span(trace)
+    return given or trace, CallContext(trace=trace, span=span, request="" if given == trace else given)
+
+
 class Edge:
     """``in_flight`` counts the requests being answered; above ``limit`` they are refused, health excepted."""
 
@@ -82,17 +94,9 @@ class Edge:
             await self._refuse(request, INTERNAL.error(request_id=request.request_id))
 
     def _identify(self, request: Request) -> CallContext:
-        """Gives the request its id, and the trace that its work belongs to: the client's, or a new one. Where the
-        client names neither, they are one: the id in an answer finds everything in the logs."""
-        given = request.headers.get("x-request-id", "")
-        given = given if REQUEST_ID.fullmatch(given) else ""
-        if parent := trace_context.parse(request.headers.get(trace_context.HEADER, "")):
-            trace, span = parent.trace, parent.span if parent.sampled and self._telemetry.tracer else ""
-        else:
-            trace = given if TRACE_ID.fullmatch(given) else f"{self._rng.bits(128) or 1:032x}"
-            span = self._telemetry.first_span(trace)
-        request.request_id = given or trace
-        return CallContext(trace=trace, span=span, request="" if given == trace else given)
+        given, parent = request.headers.get("x-request-id", ""), request.headers.get(trace_context.HEADER, "")
+        request.request_id, context = identify(given, parent, self._rng, self._telemetry)
+        return context
 
     def _answered_trace(self) -> str:
         context = current.get()

@@ -139,8 +139,8 @@ class Events:
         reset = b""
         oldest, head = await self._log.oldest(), await self._log.head()
         if oldest is not None and stream.position != BEGINNING:
-            at = _key(stream.position)
-            if at < _before(oldest) or at > _key(head):
+            at = place(stream.position)
+            if at < before(oldest) or at > place(head):
                 stream.position = head
                 data = {"reason": "events between the last one you saw and now are gone; list again"}
                 reset = b"event: reset\nid: %s\ndata: %s\n\n" % (head.encode(), msgspec.json.encode(data))
@@ -206,7 +206,7 @@ def _wanted(request: Request) -> tuple[Wanted, str | None]:
     after = request.headers.get("last-event-id") or params.one("after")
     params.one("after")
     params.finish()
-    if after is not None and not (POSITION.fullmatch(after) and max(_key(after)) <= LAST):
+    if after is not None and not (POSITION.fullmatch(after) and max(place(after)) <= LAST):
         raise invalid("after", "expected the id of an event")
     return Wanted(types[:50], resource), after
 
@@ -221,12 +221,13 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-def _key(position: str) -> tuple[int, int]:
+def place(position: str) -> tuple[int, int]:
+    """Where a position stands: comparable."""
     xid, _, seq = position.partition("-")
     return int(xid), int(seq)
 
 
-def _before(position: str) -> tuple[int, int]:
+def before(position: str) -> tuple[int, int]:
     """The position just before: whoever stands there has missed nothing."""
-    xid, seq = _key(position)
+    xid, seq = place(position)
     return xid, seq - 1

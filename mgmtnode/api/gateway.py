@@ -37,6 +37,7 @@ class Jobs(Protocol):
         *,
         key: str | None = None,
         precondition: Callable[[Any], None] | None = None,
+        beside: Callable[[Any, Job], None] | None = None,
     ) -> Job: ...
 
     async def dry_run(self, msg: ApiJob[Any], caller: Caller) -> Plan: ...
@@ -79,13 +80,15 @@ class Reads(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a request is to be handled. ``wait``: seconds to hold the answer back for the job to end."""
+    """How a request is to be handled. ``wait``: seconds to hold the answer back for the job to end. ``beside``
+    writes in the transaction that accepts the job; for a known key, beside the job accepted before."""
 
     key: str | None = None
     wait: float = 0.0
     dry_run: bool = False
     if_match: str | None = None
     text: bool = False
+    beside: Callable[[Any, Job], None] | None = None
 
 
 PLAIN = Options()
@@ -180,7 +183,9 @@ class Gateway:
                 return await self._call(operation, msg, caller, options)
             if options.dry_run:
                 return Planned(await self.jobs.dry_run(msg, caller))
-            job = await self.jobs.accept(msg, caller, key=options.key, precondition=precondition)
+            job = await self.jobs.accept(
+                msg, caller, key=options.key, precondition=precondition, beside=options.beside
+            )
         return Accepted(operation, await self._until_ended(job, caller, options.wait), job.replayed)
 
     async def page(self, resource: Resource, listing: Listing, caller: Caller) -> Any:
@@ -250,9 +255,10 @@ class Gateway:
             task.cancel()
 
     async def _resolve(self, operation: Operation, fields: dict[str, Any], caller: Caller) -> None:
-        """Names in the path become uuids."""
+        """Names in the path become uuids. What is not there, or no text, is left to the parser to refuse."""
         for name, resource in operation.addressed.items():
-            fields[name] = await self._uuid(resource, fields[name], caller)
+            if isinstance(key := fields.get(name), str):
+                fields[name] = await self._uuid(resource, key, caller)
 
     async def _uuid(self, resource: Resource, key: str, caller: Caller) -> str:
         lower = key.lower()

@@ -24,6 +24,7 @@ class Checked(msgspec.Struct, frozen=True):
     ok: bool
     seconds: float
     reason: str | None = None
+    required: bool = True
 
 
 class Health:
@@ -31,6 +32,7 @@ class Health:
 
     def __init__(self, checks: Mapping[str, Check], metrics: Callable[[], bytes], metrics_type: str) -> None:
         self._checks, self._metrics, self._metrics_type = dict(checks), metrics, metrics_type
+        self._advisory: dict[str, Check] = {}
         self.draining = False
         self._running: asyncio.Task[list[Checked]] | None = None
         self._at = float("-inf")
@@ -39,6 +41,11 @@ class Health:
         yield "GET", "/livez", self._live, "livez"
         yield "GET", "/readyz", self._ready, "readyz"
         yield "GET", "/metrics", self._numbers, "metrics"
+
+    def advise(self, name: str, check: Check) -> None:
+        """Shows a check that fails with the others, but the node stays ready: what it does without is not what a
+        load balancer sends it."""
+        self._advisory[name] = check
 
     async def check(self) -> list[Checked]:
         """All checks, at once, each within CHECK_SECONDS. Asked often, they run once: anybody may ask."""
@@ -56,24 +63,26 @@ class Health:
         verbose = params.flag("verbose")
         params.finish()
         results = [] if self.draining else await self.check()
-        ready = not self.draining and all(r.ok for r in results)
+        ready = not self.draining and all(r.ok for r in results if r.required)
         body: dict[str, object] = {"ready": ready}
         if self.draining:
             body["reason"] = "the node is stopping"
         elif verbose:
             body["checks"] = results
         elif not ready:
-            body["failed"] = [r.name for r in results if not r.ok]
+            body["failed"] = [r.name for r in results if r.required and not r.ok]
         return Reply(body, 200 if ready else 503)
 
     async def _numbers(self, request: Request) -> Reply:
         return Reply(self._metrics(), media_type=self._metrics_type)
 
     async def _all(self) -> list[Checked]:
-        return list(await asyncio.gather(*(_run(name, check) for name, check in self._checks.items())))
+        required = (_run(name, check) for name, check in self._checks.items())
+        advisory = (_run(name, check, required=False) for name, check in self._advisory.items())
+        return list(await asyncio.gather(*required, *advisory))
 
 
-async def _run(name: str, check: Check) -> Checked:
+async def _run(name: str, check: Check, required: bool = True) -> Checked:
     loop = asyncio.get_running_loop()
     began = loop.time()
     try:
@@ -83,4 +92,4 @@ async def _run(name: str, check: Check) -> Checked:
         reason = f"no answer within {CHECK_SECONDS:g} s"
     except Exception as exc:  # whatever a part raises, its check has failed and the others count
         reason = str(from_exception(exc))[:200]
-    return Checked(name, reason is None, round(loop.time() - began, 6), reason)
+    return Checked(name, reason is None, round(loop.time() - began, 6), reason, required)

@@ -33,6 +33,9 @@ PRECONDITION = ErrorCode("api.precondition-failed", Category.STATE, "the resourc
 NO_DRY_RUN = ErrorCode("api.no-dry-run", Category.INVALID, "this API cannot be tried dry")
 PORT_TAKEN = ErrorCode("api.port-taken", Category.STATE, "the port of the API cannot be bound")
 STOPPING = ErrorCode("api.stopping", Category.UNAVAILABLE, "the node is stopping; another one answers")
+TOO_MANY_REPLIES = ErrorCode(
+    "api.too-many-replies", Category.STATE, "too many reply queues wait for the end of this job"
+)
 TOO_MANY_STREAMS = ErrorCode("api.stream-limit", Category.UNAVAILABLE, "the node serves no more streams")
 
 STATUS_OF_CODE = {

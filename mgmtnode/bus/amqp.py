@@ -19,7 +19,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from amqp.exceptions import AMQPError
 from kombu.connection import Connection
@@ -58,9 +58,9 @@ BROKEN = (
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where it is (the nodes of one RabbitMQ cluster, tried in turn)."""
+    """``url``: where it is; of the nodes of one RabbitMQ cluster, which are tried in turn, with semicolons between."""
 
-    urls: tuple[str, ...]
+    url: str
     rng: Rng
 
 
@@ -74,11 +74,11 @@ class Outbound(NamedTuple):
 class AmqpLink(Link):
     """One connection through kombu."""
 
-    broken = BROKEN
+    broken: ClassVar[tuple[type[Exception], ...]] = BROKEN
 
     def __init__(self, name: str, broker: Broker, changed: Callable[[], None]) -> None:
         super().__init__(name, broker.rng, changed)
-        self._urls = broker.urls
+        self._urls = [part.strip() for part in broker.url.split(";") if part.strip()]
         self.counts: Counter[str] = Counter(
             dict.fromkeys(COUNTED, 0)
         )  # read by the loop's thread: it never grows
@@ -302,7 +302,7 @@ class AmqpTransport:
     wait to leave, MAX_UNREAD_BYTES that wait for the loop, QUEUE_LENGTH and MESSAGE_TTL in the broker."""
 
     def __init__(self, url: str, address: str, *, rng: Rng) -> None:
-        broker = Broker(tuple(part.strip() for part in url.split(";") if part.strip()), rng)
+        broker = Broker(url, rng)
         self._address = address
         self._inflow = Inflow()
         self._changes = asyncio.Event()

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from mgmtnode.cli.db import open_configured
 from mgmtnode.config.core_properties import (
+    API_AMQP_URL,
     API_HOST,
     API_PORT,
     BUS_CA,
@@ -31,6 +32,7 @@ from mgmtnode.config.core_properties import (
 
 if TYPE_CHECKING:
     from mgmtnode.config.file import Properties
+    from mgmtnode.config.properties import GlobalProperty
 
 CONNECT_SECONDS = 5.0
 SKEW_SECONDS = 5.0
@@ -117,18 +119,26 @@ def database(properties: Properties) -> Outcome:
 
 
 def broker(properties: Properties) -> Outcome:
+    return _amqp(properties, BUS_URL, "in memory; for one node only")
+
+
+def amqp_api(properties: Properties) -> Outcome:
+    return _amqp(properties, API_AMQP_URL, "not used")
+
+
+def _amqp(properties: Properties, prop: GlobalProperty[str], unset: str) -> Outcome:
     """Only that an AMQP 0-9-1 broker answers; user and password are tried when the node starts."""
-    url = properties.get(BUS_URL)
+    url = properties.get(prop)
     if not url:
-        return Level.OK, "in memory; for one node only"
+        return Level.OK, unset
     parts = urlsplit(url)
     with _connected(parts.hostname or "", parts.port or (5671 if parts.scheme == "amqps" else 5672)) as raw:
         link = _wrapped(raw, parts.hostname or "", properties) if parts.scheme == "amqps" else raw
         link.sendall(AMQP_HEADER)
         answer = link.recv(8)
     if answer[:1] != METHOD_FRAME:
-        return Level.FAILED, f"{properties.shown(BUS_URL)} does not speak AMQP 0-9-1 (it said {answer!r})"
-    return Level.OK, f"AMQP 0-9-1 at {properties.shown(BUS_URL)}"
+        return Level.FAILED, f"{properties.shown(prop)} does not speak AMQP 0-9-1 (it said {answer!r})"
+    return Level.OK, f"AMQP 0-9-1 at {properties.shown(prop)}"
 
 
 def redis(properties: Properties) -> Outcome:
@@ -167,6 +177,7 @@ CHECKS: dict[str, Callable[[Properties], Outcome]] = {
     "port": port,
     "database": database,
     "broker": broker,
+    "AMQP API": amqp_api,
     "redis": redis,
     "clock": clock,
 }

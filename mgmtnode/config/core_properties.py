@@ -91,6 +91,21 @@ API_TLS_CERTIFICATE = GlobalProperty(
 )
 API_TLS_KEY = GlobalProperty("api.tls_key", "", "PEM file with the key of api.tls_certificate", path=True)
 
+API_AMQP_URL = GlobalProperty(
+    "api.amqp_url",
+    "",
+    "amqp://USER:PASSWORD@HOST:5672/VHOST with a virtual host of its own, for AMQP clients; the same on all nodes. "
+    "Empty: no AMQP API",
+    secret=True,
+)
+API_AMQP_PREFETCH = GlobalProperty(
+    "api.amqp_prefetch",
+    64,
+    "AMQP requests this node works on at once; others wait in the queue",
+    low=1,
+    high=1000,
+)
+
 AGENT_CA = GlobalProperty(
     "agent.ca", "", "PEM file with the authority that signed the host agents' certificates", path=True
 )
@@ -130,7 +145,7 @@ SERVICES_ENABLED: GlobalProperty[list[str]] = GlobalProperty(
 CORE_PROPERTIES: tuple[GlobalProperty[Any], ...] = (
     NODE_NAME, NODE_ADDRESS, DATA_DIR, DRAIN_SECONDS, READY_GRACE_SECONDS, BOOT_SECONDS, SLOTS_AT_ONCE,
     DATABASE_URL, DATABASE_CONNECTIONS, BUS_URL, BUS_CA, REDIS_URL,
-    API_HOST, API_PORT, API_TLS_CERTIFICATE, API_TLS_KEY, AGENT_CA, AGENT_CERTIFICATE, AGENT_KEY,
-    AGENT_CONNECTIONS, AGENT_CONNECTIONS_PER_ADDRESS,
+    API_HOST, API_PORT, API_TLS_CERTIFICATE, API_TLS_KEY, API_AMQP_URL, API_AMQP_PREFETCH,
+    AGENT_CA, AGENT_CERTIFICATE, AGENT_KEY, AGENT_CONNECTIONS, AGENT_CONNECTIONS_PER_ADDRESS,
     LOG_LEVEL, LOG_FORMAT, SERVICES_ENABLED,
 )  # fmt: skip

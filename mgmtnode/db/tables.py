@@ -286,9 +286,24 @@ resource_config = Table(
     Index(None, "name"),
 )
 
+job_reply = Table(
+    "job_reply",
+    metadata,
+    Column("job_uuid", UuidText, ForeignKey("job.uuid", ondelete="CASCADE"), primary_key=True),
+    Column("reply_to", String(255), primary_key=True, comment="the AMQP queue that hears of the job's end"),
+    Column("correlation_id", String(255), primary_key=True),
+)
+
+event_reader = Table(
+    "event_reader",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("position", String(40), nullable=False, comment="of the last event that was told on"),
+)
+
 CORE_TABLES: tuple[Table, ...] = (
     resource, share, tag, job, claim, pool, allocation, cleanup_debt, event_log,
-    cluster, node, lease, ring_slot, global_config, resource_config,
+    cluster, node, lease, ring_slot, global_config, resource_config, job_reply, event_reader,
 )  # fmt: skip
 
 TERMINAL_GUARD: dict[str, list[str]] = {

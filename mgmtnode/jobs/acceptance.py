@@ -85,6 +85,7 @@ class Request:
     trace: str = ""
     span: str = ""
     precondition: Callable[[Tx], None] | None = None
+    beside: Callable[[Tx, Job], None] | None = None
 
     @property
     def payload(self) -> bytes:
@@ -112,6 +113,12 @@ class Acceptance:
 
     def accept(self, tx: Tx, request: Request) -> Accepted:
         """The job's row, new or the one accepted before under the same key (``replayed``, seq 0)."""
+        accepted = self._accept(tx, request)
+        if request.beside is not None:
+            request.beside(tx, accepted.job)
+        return accepted
+
+    def _accept(self, tx: Tx, request: Request) -> Accepted:
         if request.key and (earlier := self._replay(tx, request)):
             return earlier
         if request.precondition:

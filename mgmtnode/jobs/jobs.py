@@ -153,16 +153,17 @@ class Jobs:
         origin: str = "",
         deadline: float | None = None,
         precondition: Callable[[Tx], None] | None = None,
+        beside: Callable[[Tx, Job], None] | None = None,
     ) -> Job:
         """The accepted job, durable; or, for a known ``key``, the one accepted before. Raises what refuses it, and
-        what ``precondition`` raises; with one, nothing may be about to change the resource."""
+        what ``precondition`` raises; with one, nothing may be about to change the resource. ``beside`` writes what
+        has to be durable together with the job, new or known."""
         if parent is None and self.runner is not None and len(self.runner) >= self._config.get(JOB_OPEN):
             raise OVERLOADED.error("this node has too many open jobs", retry_after=2.0)
         uuid = self._uuids.draw()
         with self._jobs.watch.accepting(msg.api.name, uuid):
             request = self._request(uuid, msg, caller, key, parent, origin, deadline)
-            if precondition is not None:
-                request = replace(request, precondition=precondition)
+            request = replace(request, precondition=precondition, beside=beside)
             accepted = await self._db.write(lambda tx: self.acceptance.accept(tx, request))
             self._jobs.watch.accepted(accepted.job)
         if accepted.seq:

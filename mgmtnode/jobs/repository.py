@@ -124,6 +124,11 @@ class JobRepository:
         row = tx.execute(SHOW, {"this": uuid}).mappings().first()
         return _view(row) if row else None
 
+    def views(self, tx: Tx, uuids: Sequence[str]) -> dict[str, Job]:
+        """Those of the jobs that exist."""
+        rows = tx.execute(select(*VIEW).where(job.c.uuid.in_(uuids))).mappings()
+        return {str(row["uuid"]): _view(row) for row in rows}
+
     def get(self, tx: Tx, uuid: str) -> JobRow | None:
         row = tx.execute(GET, {"this": uuid}).mappings().first()
         return JobRow(**row) if row else None

@@ -60,6 +60,18 @@ HTTP_SECONDS = Histogram(
 HTTP_IN_FLIGHT = Gauge("http_requests_in_flight", "Requests being answered")
 HTTP_WAITING = Gauge("http_requests_waiting", "Requests that wait for a job to end (Prefer: wait)")
 
+AMQP_REQUESTS = Counter(
+    "amqp_requests",
+    "Requests over AMQP, with the status HTTP would have; 0 is buried unanswered",
+    ("api", "status"),
+)
+AMQP_SECONDS = Histogram("amqp_request_seconds", "Time to find the answer to a request over AMQP", ("api",))
+AMQP_MESSAGES = Gauge(
+    "amqp_messages",
+    "Requests over AMQP being worked on, and answers and events on their way out: requests, outgoing",
+    ("what",),
+)
+
 JOBS_ACCEPTED = Counter("jobs_accepted", "Jobs accepted by this node", ("api",))
 JOBS_ENDED = Counter("jobs_ended", "Jobs that this node took to their end", ("api", "state"))
 JOBS_OPEN = Gauge("jobs_open", "Jobs of this node's resources that wait or run, as far as it knows")
@@ -137,6 +149,7 @@ SLOTS_OVERDUE = Total("slots_overdue", "Slots taken from a node that was to hand
 FAMILIES: tuple[Family, ...] = (
     INFO,
     HTTP_REQUESTS, HTTP_SECONDS, HTTP_IN_FLIGHT, HTTP_WAITING,
+    AMQP_REQUESTS, AMQP_SECONDS, AMQP_MESSAGES,
     JOBS_ACCEPTED, JOBS_ENDED, JOBS_OPEN, JOBS_RUNNING, JOB_QUEUE_SECONDS, JOB_RUN_SECONDS, JOB_RECOVERIES,
     JOBS_FENCED,
     BUS_CALL_SECONDS, BUS_PENDING, BUS_SERVING, BUS_INCIDENTS, BUS_EVENTS_WAITING, BUS_EVENTS_LOST,

@@ -125,7 +125,13 @@ class ScriptedJobs:
         return Plan(api=msg.api.name, resource_type=msg.creates, resource_uuid=uuid(7), steps=["save"])
 
     async def accept(
-        self, msg: ApiJob[Any], caller: Caller, *, key: str | None = None, precondition: Any = None
+        self,
+        msg: ApiJob[Any],
+        caller: Caller,
+        *,
+        key: str | None = None,
+        precondition: Any = None,
+        beside: Any = None,
     ) -> Job:
         if precondition is not None:
             precondition(None)

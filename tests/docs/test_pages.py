@@ -14,6 +14,7 @@ from tests.docs.pages import ROOT, Block, Checkout, anchors, blocks, fits, links
 
 RUNNABLE = [page for page in pages() if steps(page)]
 DOCUMENTED_DATABASE = "postgresql+psycopg2://mgmtnode:secret@127.0.0.1/mgmtnode"
+DOCUMENTED_BROKER = "amqp://guest:guest@127.0.0.1:5672/mgmtnode-api"
 MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:work|root|tmp/[\w-]+|home/\w+|Users)\b")
 
 
@@ -29,6 +30,8 @@ def test_what_a_page_tells_to_type_works_and_prints_what_it_shows(
     replace = {}
     if DOCUMENTED_DATABASE in page.read_text():
         replace[DOCUMENTED_DATABASE] = str(request.getfixturevalue("postgres_url"))
+    if DOCUMENTED_BROKER in page.read_text():
+        replace[DOCUMENTED_BROKER] = str(request.getfixturevalue("rabbit_url"))
     cluster = "--nodes" in " ".join(block.text for block, _ in steps(page))
     if (
         cluster

@@ -258,6 +258,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("slot", name="pk_ring_slot"),
     )
     op.create_table(
+        "event_reader",
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column(
+            "position", sa.String(length=40), nullable=False, comment="of the last event that was told on"
+        ),
+        sa.PrimaryKeyConstraint("name", name="pk_event_reader"),
+    )
+    op.create_table(
         "share",
         sa.Column("resource_uuid", UuidText, nullable=False),
         sa.Column(
@@ -316,6 +324,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("resource_uuid", "name", name="pk_resource_config"),
     )
     op.create_index("ix_resource_config_name", "resource_config", ["name"])
+    op.create_table(
+        "job_reply",
+        sa.Column("job_uuid", UuidText, nullable=False),
+        sa.Column(
+            "reply_to",
+            sa.String(length=255),
+            nullable=False,
+            comment="the AMQP queue that hears of the job's end",
+        ),
+        sa.Column("correlation_id", sa.String(length=255), nullable=False),
+        sa.ForeignKeyConstraint(["job_uuid"], ["job.uuid"], name="fk_job_reply_job_uuid", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("job_uuid", "reply_to", "correlation_id", name="pk_job_reply"),
+    )
     if op.get_context().dialect.name == "sqlite":
         op.execute(
             "CREATE TRIGGER job_terminal BEFORE UPDATE ON job WHEN OLD.state IN ('Succeeded', 'Failed', 'Cancelled') BEGIN SELECT RAISE(ABORT, 'a terminal job never changes'); END"
