@@ -29,7 +29,8 @@ CALM = 4  # so many looks in a row find nothing open
 
 @dataclass(frozen=True)
 class Outcome:
-    """``wrong``: what must not have happened, the first first."""
+    """``wrong``: what must not have happened, the first first. ``takeovers``: seconds from each node's end until others
+    had its slots, one for each slot."""
 
     schedule: Schedule
     wrong: list[str]
@@ -39,6 +40,7 @@ class Outcome:
     steps: int
     jobs: int
     deeds: int
+    takeovers: list[float]
 
 
 class Alarm(logging.Handler):
@@ -95,6 +97,7 @@ def _run(schedule: Schedule, ground: Site, hasty: bool) -> Outcome:
         world.loop.steps,
         watch.accepted,
         len(world.hosts.deeds),
+        watch.takeovers,
     )
 
 
