@@ -67,7 +67,14 @@ class JobJournal:
                     return
             work(tx)
 
-        await outlast(lambda: self._db.write(once))
+        try:
+            await outlast(lambda: self._db.write(once))
+        except Fenced:
+            raise
+        except Exception:
+            # Who was fenced off works on what may be no more: that is no failure of the step.
+            await outlast(lambda: self._db.read(self._reread))
+            raise
 
     def _reread(self, tx: Tx) -> JobRow:
         row = self._jobs.get(tx, self._claimed.row.uuid)

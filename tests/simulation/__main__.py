@@ -87,10 +87,11 @@ def _table(figures: Figures) -> None:
         "host commands": figures.deeds,
         "virtual hours": f"{figures.virtual / 3600:.1f}",
         "schedules a minute and core": f"{60 * figures.schedules / max(figures.cpu, 0.001):.0f}",
+        "takeover p50, p99 (seconds)": f"{figures.takeover(0.5):.1f}, {figures.takeover(0.99):.1f}",
         "faults": sum(figures.faults.values()),
     } | {f"  {kind}": count for kind, count in sorted(figures.faults.items())}
     for name, value in rows.items():
-        print(f"{name:<30} {value:>10}")
+        print(f"{name:<30} {value:>12}")
 
 
 def _mutants(options: argparse.Namespace) -> int:

@@ -30,6 +30,7 @@ class Figures:
     virtual: float = 0.0
     cpu: float = 0.0
     faults: Counter[str] = field(default_factory=Counter)
+    takeovers: list[float] = field(default_factory=list)
 
     def add(self, outcome: Outcome, cpu: float) -> None:
         self.schedules += 1
@@ -37,10 +38,15 @@ class Figures:
         self.deeds += outcome.deeds
         self.virtual += outcome.seconds
         self.cpu += cpu
+        self.takeovers += outcome.takeovers
         for fault in outcome.schedule.faults:
             self.faults[f"{fault.kind} {fault.what}".strip()] += 1
         if outcome.wrong:
             self.failed[outcome.schedule.seed] = outcome.wrong
+
+    def takeover(self, share: float) -> float:
+        """Within how many seconds this share of the slots of dead nodes had another owner."""
+        return sorted(self.takeovers)[int(share * (len(self.takeovers) - 1))] if self.takeovers else 0.0
 
 
 def campaign(seeds: Iterable[int], *, nodes: int = 0, processes: int = 1) -> Iterator[tuple[Outcome, float]]:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from mgmtnode.bus.message import ApiJob
 from mgmtnode.contracts.host import EnableHost, MaintainHost
 from mgmtnode.contracts.vm import (
+    AttachNic,
     ChangeVmOffering,
     CreateVm,
     DestroyVm,
@@ -89,6 +90,8 @@ class Clients:
         if ask.kind in (Kind.MAINTAIN, Kind.ENABLE):
             return ACTIONS[ask.kind](list(self._site.hosts.values())[ask.of])
         uuid = self.vms.get(ask.of)
+        if uuid and ask.kind is Kind.ATTACH:
+            return AttachNic(uuid=uuid, l3_network_uuid=self._site.network)
         return ACTIONS[ask.kind](uuid) if uuid else None
 
     async def _ask(self, promise: Promise, message: ApiJob[Any]) -> None:

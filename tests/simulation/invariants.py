@@ -34,6 +34,7 @@ class Watch:
         self._last: dict[str, tuple[int, str]] = {}
         self._ended: set[str] = set()
         self.accepted = 0
+        self.takeovers: list[float] = []  # seconds from a kill until others had the slots of the dead
 
     def __call__(self, writer: str, fact: tuple[Any, ...]) -> None:
         getattr(self, f"_{fact[0]}")(writer, *fact[1:])
@@ -71,6 +72,13 @@ class Watch:
             self._world.fail(
                 f"I2 job {uuid}: {writer} writes under fence {fence}, its slot is {owner}'s at {epoch}"
             )
+
+    def _gave(self, writer: str, slot: int, owner: str, heir: str) -> None:
+        world = self._world
+        world.trace.once(writer, f"slots of {owner} go to {heir}")
+        machine = world.machines.get(owner)
+        if machine is not None and machine.life is None and machine.killed_at is not None:
+            self.takeovers.append(world.loop.time() - machine.killed_at)
 
     def _slot(self, writer: str, slot: int, *change: Any) -> None:
         self._world.fail(f"I1 {writer} changed slot {slot} from (owner, epoch) {change[:2]} to {change[2:]}")

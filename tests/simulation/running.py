@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import traceback
 from dataclasses import dataclass
+from pathlib import Path
 
 from mgmtnode.errors import ApiError
 from mgmtnode.testing.simulation.loop import Deadlock, Livelock
@@ -27,7 +29,8 @@ CALM = 4  # so many looks in a row find nothing open
 
 @dataclass(frozen=True)
 class Outcome:
-    """``wrong``: what must not have happened, the first first."""
+    """``wrong``: what must not have happened, the first first. ``takeovers``: seconds from each node's end until others
+    had its slots, one for each slot."""
 
     schedule: Schedule
     wrong: list[str]
@@ -37,6 +40,7 @@ class Outcome:
     steps: int
     jobs: int
     deeds: int
+    takeovers: list[float]
 
 
 class Alarm(logging.Handler):
@@ -49,7 +53,13 @@ class Alarm(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
         if error is not None and not isinstance(error, ApiError) and not self._world.loop.over:
-            self._world.fail(f"logged: {record.getMessage()}: {error!r}")
+            self._world.fail(f"logged: {record.getMessage()}: {error!r} {_where(error)}")
+
+
+def _where(error: BaseException) -> str:
+    """The last calls that led to it, the innermost last."""
+    frames = traceback.extract_tb(error.__traceback__)[-6:]
+    return " > ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
 
 
 def run(schedule: Schedule, mutant: str = "", *, hasty: bool = False) -> Outcome:
@@ -87,6 +97,7 @@ def _run(schedule: Schedule, ground: Site, hasty: bool) -> Outcome:
         world.loop.steps,
         watch.accepted,
         len(world.hosts.deeds),
+        watch.takeovers,
     )
 
 

@@ -15,6 +15,7 @@ BUSY = 25.0  # seconds in which faults begin
 VMS = (3, 6)
 FAULTS = (2, 7)
 LATE = 0.6  # how many schedules have commands that come late, which is what fences are for
+WRONG_CLOCKS = 0.3  # how many have nodes whose wall clocks differ from the start
 AIMED = 0.7  # how many of the nodes' faults strike just after a request
 
 
@@ -27,6 +28,7 @@ class Kind(StrEnum):
     RESUME = "resume"
     MIGRATE = "migrate"
     RESIZE = "resize"
+    ATTACH = "attach"
     DESTROY = "destroy"
     MAINTAIN = "maintain"
     ENABLE = "enable"
@@ -67,6 +69,7 @@ WEIGHTS = {
     Kind.PAUSE: 1,
     Kind.RESUME: 1,
     Kind.RESIZE: 1,
+    Kind.ATTACH: 1,
     Kind.DESTROY: 3,
 }
 
@@ -101,6 +104,8 @@ def draw(seed: int, nodes: int = 0) -> Schedule:
                 at=0.0, kind=FaultKind.LINE, target="*>host-*", what=Weather.LATE, seconds=BUSY, amount=late
             )
         )
+    if rng.random() < WRONG_CLOCKS:
+        faults += [_clock(rng, 0.0, f"n{number}") for number in range(1, nodes + 1)]
     return Schedule(
         seed=seed,
         nodes=nodes,
@@ -166,11 +171,15 @@ def _fault(rng: Random, nodes: int, asks: list[Ask]) -> Fault:
         case FaultKind.DATABASE | FaultKind.BROKER as kind:
             return Fault(at=at, kind=kind, seconds=round(rng.uniform(0.5, 15), 3))
         case FaultKind.CLOCK:
-            return Fault(at=at, kind=FaultKind.CLOCK, target=node, amount=round(rng.uniform(-20, 20), 3))
+            return _clock(rng, at, node)
         case _:
             what = rng.choice(("crash", "crash before", "crash after", "crash after", "disk", "fail", "vm"))
             seconds = round(rng.uniform(0.3, 15), 3) if what.startswith("crash") else 0.0
             return Fault(at=at, kind=FaultKind.HOST, target=host, what=what, seconds=seconds)
+
+
+def _clock(rng: Random, at: float, node: str) -> Fault:
+    return Fault(at=at, kind=FaultKind.CLOCK, target=node, amount=round(rng.uniform(-20, 20), 3))
 
 
 def _weather(rng: Random, at: float, node: str, host: str) -> Fault:

@@ -36,6 +36,7 @@ SETTINGS: dict[str, Any] = {
     "host.vm_sync_interval": 1,
     "host.ping_failures": 2,
     "host.debt_interval": 5,
+    "host.forget_interval": 10,
     "host.unknown_after": 20,
     "vm.deletion_policy": "Direct",
     "allocator.reserved_memory": 0,

@@ -38,6 +38,9 @@ TRIGGERS = (
         WHEN OLD.state <> 'Pending' BEGIN
         SELECT {AUDIT}('wrote', NEW.uuid, NEW.fence, (SELECT epoch FROM ring_slot WHERE slot = NEW.slot), {OWNER});
         END""",
+    f"""CREATE TRIGGER simulation_gave AFTER UPDATE OF owner ON ring_slot
+        WHEN OLD.owner IS NOT NULL AND NEW.owner IS NOT OLD.owner BEGIN
+        SELECT {AUDIT}('gave', NEW.slot, OLD.owner, NEW.owner); END""",
     f"""CREATE TRIGGER simulation_slot AFTER UPDATE ON ring_slot
         WHEN NEW.epoch < OLD.epoch OR NEW.epoch = OLD.epoch
          AND (NEW.owner IS NOT OLD.owner OR NEW.incarnation IS NOT OLD.incarnation) BEGIN

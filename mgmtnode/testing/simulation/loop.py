@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import logging
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, copy_context
 from itertools import count
 from random import Random
 from typing import Any, TypeVar, TypeVarTuple, Unpack
@@ -44,14 +45,14 @@ class SimulatedFuture(asyncio.Future[T]):
 
 
 class SimulatedTask(asyncio.Task[T]):
-    """As SimulatedFuture."""
+    """As SimulatedFuture. ``context``: the one it runs in."""
 
-    __slots__ = ("_number",)
+    __slots__ = ("_number", "context")
 
     def __init__(
-        self, number: int, coro: Coroutine[Any, Any, T], loop: VirtualLoop, name: str, context: Context | None
+        self, number: int, coro: Coroutine[Any, Any, T], loop: VirtualLoop, name: str, context: Context
     ) -> None:
-        self._number = number
+        self._number, self.context = number, context
         super().__init__(coro, loop=loop, name=name, context=context)
 
     def __hash__(self) -> int:
@@ -133,11 +134,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
             queue.clear()
         before = events._get_running_loop()
         events._set_running_loop(self)
+        logging.disable()
         try:
             for task in self._tasks:
                 if not task.done():
                     _drop(task)
         finally:
+            logging.disable(logging.NOTSET)
             events._set_running_loop(before)
         self._tasks.clear()
         self.close()
@@ -186,7 +189,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def create_task(
         self, coro: Any, *, name: object = None, context: Context | None = None
     ) -> SimulatedTask[Any]:
-        if context is not None and current_node not in context:
+        if context is None:
+            context = copy_context()
+        elif current_node not in context:
             context.run(current_node.set, current_node.get())
         task = SimulatedTask(next(self._numbers), coro, self, str(name or "task"), context)
         self._tasks.append(task)
@@ -262,14 +267,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 self._enqueue(timer)
 
 
-def _drop(task: asyncio.Task[Any]) -> None:
+def _drop(task: SimulatedTask[Any]) -> None:
     """Ends a task that will not run any more. Its ``finally`` blocks are left here and now, not by the garbage
     collector in the middle of another schedule."""
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     coro = task.get_coro()
     for _ in range(100):
         try:
-            coro.close()
+            task.context.run(coro.close)
             return
         except RuntimeError:  # it awaits something in a ``finally``
             continue

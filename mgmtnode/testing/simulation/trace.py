@@ -16,6 +16,12 @@ class Trace:
     def __call__(self, who: str, what: str) -> None:
         self.lines.append(f"{self._now():10.4f} {who:<10} {what}")
 
+    def once(self, who: str, what: str) -> None:
+        """Not again while nothing else happens."""
+        line = f"{self._now():10.4f} {who:<10} {what}"
+        if not self.lines or self.lines[-1] != line:
+            self.lines.append(line)
+
     def text(self) -> str:
         return "\n".join(self.lines) + "\n"
 

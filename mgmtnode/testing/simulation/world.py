@@ -80,6 +80,7 @@ class Machine:
     lives: list[Life] = field(default_factory=list)
     wanted: bool = True
     delay: float = STANDS_UP_AGAIN
+    killed_at: float | None = None
 
     @property
     def life(self) -> Life | None:
@@ -129,6 +130,7 @@ class World:
         """SIGKILL."""
         self.trace(life.id, why)
         life.over, life.up = True, False
+        self.machines[life.name].killed_at = self.loop.time()
         self.loop.kill(life.id)
         bus = getattr(life.node, "bus", None)
         if bus is not None:
