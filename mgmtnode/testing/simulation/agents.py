@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from mgmtnode.agents.port import UNREACHABLE, AgentEndpoint, Answer, Command, Sealed
@@ -30,7 +30,7 @@ class DistantAgent:
     async def seal(self, resource: str, fence: int, wait: float) -> Sealed:
         return await self._ask(lambda: self._agent().seal(resource, fence, wait), wait)
 
-    async def forget(self, floor: int, resources: Sequence[str]) -> int:
+    async def forget(self, floor: int, resources: Mapping[str, int]) -> int:
         return await self._ask(lambda: self._agent().forget(floor, resources), 0.0)
 
     async def ask(self, question: str, body: dict[str, Any]) -> Any:
