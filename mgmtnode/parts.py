@@ -30,14 +30,18 @@ from mgmtnode.loader import LoadError, events, values, where
 from mgmtnode.ports import Clock, Rng, UuidSource
 from mgmtnode.query.engine import Query
 from mgmtnode.query.errors import GraphError
-from mgmtnode.ring.slots import SLOTS, Slots
+from mgmtnode.ring.slots import Slots
 from mgmtnode.schema import Resource
 from mgmtnode.service import NodeContext, Service, ServiceManifest
+from mgmtnode.shared.port import Alone, Shared
+from mgmtnode.shared.rates import REQUESTS_PER_SECOND
 from mgmtnode.tags.tags import Tags
 from mgmtnode.tasks.periodic import Periodic
 from mgmtnode.telemetry import families
 from mgmtnode.telemetry.metrics import Metrics
 from mgmtnode.telemetry.telemetry import Telemetry
+
+NODE_CONFIGS = (*JOB_CONFIGS, REQUESTS_PER_SECOND)
 
 
 @dataclass(kw_only=True)
@@ -54,6 +58,7 @@ class Edges:
     agents: Agents
     properties: Properties
     telemetry: Telemetry = field(default_factory=Telemetry)
+    shared: Shared = field(default_factory=Alone)
 
 
 @dataclass(kw_only=True)
@@ -158,19 +163,20 @@ def build_context(
         membership=edges.membership,
         periodic=Periodic(edges.rng),
         manifests={manifest.id: manifest for manifest in manifests},
+        shared=edges.shared,
     )
 
 
 def show_node(metrics: Metrics, name: str, context: NodeContext) -> None:
     """The gauges of the parts that have no others."""
-    jobs, slots, periodic = context.jobs, context.slots, context.periodic
+    jobs, periodic, slots = context.jobs, context.periodic, context.slots
+    metrics.read(families.SLOTS_OWNED, lambda: len(slots.own_slots()))
+    metrics.read(families.RING_VERSION, lambda: slots.version)
     metrics.read(families.INFO, lambda: {(__version__, name): 1.0})
     metrics.read(families.JOBS_OPEN, lambda: 0 if jobs.runner is None else len(jobs.runner))
     metrics.read(families.JOBS_RUNNING, lambda: 0 if jobs.runner is None else len(jobs.runner.running))
     metrics.read(families.PERIODIC_RUNS, lambda: {r.name: r.runs for r in periodic.snapshot()})
     metrics.read(families.PERIODIC_FAILURES, lambda: {r.name: r.failures for r in periodic.snapshot()})
-    metrics.read(families.SLOTS_OWNED, lambda: SLOTS if (own := slots.own()) is None else len(own))
-    metrics.read(families.RING_VERSION, lambda: slots.version)
 
 
 def declare_properties(manifests: Sequence[ServiceManifest], properties: Properties) -> None:
@@ -182,7 +188,7 @@ def declare_properties(manifests: Sequence[ServiceManifest], properties: Propert
 
 def declare(manifests: Sequence[ServiceManifest], config: GlobalConfigs, tags: Tags) -> None:
     """Makes the settings and tags of all manifests known."""
-    config.declare("the node", JOB_CONFIGS)
+    config.declare("the node", NODE_CONFIGS)
     for manifest in manifests:
         config.declare(manifest.id, manifest.config)
         tags.declare(manifest.id, manifest.tags)

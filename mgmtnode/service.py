@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mgmtnode.config.global_config import GlobalConfig
 from mgmtnode.config.properties import GlobalProperty
 from mgmtnode.extension.point import Extension
+from mgmtnode.shared.port import Alone
 from mgmtnode.tags.system_tag import SystemTag
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mgmtnode.ports import Clock, Rng, UuidSource
     from mgmtnode.query.engine import Query
     from mgmtnode.ring.slots import Slots
+    from mgmtnode.shared.port import Shared
     from mgmtnode.tags.tags import Tags
     from mgmtnode.tasks.periodic import Periodic
     from mgmtnode.workflow.flow import AnyFlow
@@ -56,6 +58,7 @@ class NodeContext:
     membership: Membership
     periodic: Periodic
     manifests: dict[str, ServiceManifest]
+    shared: Shared = field(default_factory=Alone)
 
 
 class Service:

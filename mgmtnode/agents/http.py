@@ -29,6 +29,7 @@ from mgmtnode.agents.wire import (
     SealBody,
 )
 from mgmtnode.errors import ApiError, Problem
+from mgmtnode.telemetry import trace_context
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 10.0  # beyond what the agent was asked to wait: then the line is dead, whatever TCP says
@@ -76,6 +77,8 @@ class HttpAgents:
         """The body of a good answer. Raises agent.unreachable when there is none within ``seconds``, agent.foreign, and
         what the agent says."""
         headers = {"content-type": JSON, "accept-encoding": "identity"}
+        if parent := trace_context.outgoing():
+            headers[trace_context.HEADER] = parent
         if not self._lines.reusable:
             headers["connection"] = "close"
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -25,14 +26,17 @@ from mgmtnode.loader import events, values
 from mgmtnode.parts import Parts
 from mgmtnode.ports import Rng
 from mgmtnode.query import errors as query_errors
+from mgmtnode.shared import rates
+from mgmtnode.shared.rates import REQUESTS_PER_SECOND, Rates
 from mgmtnode.tags import system_tag
+from mgmtnode.telemetry.metrics import Metrics
 from mgmtnode.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from mgmtnode.api.amqp.server import AmqpApi
 
 TOKEN = "token"  # the Authenticator that REST asks
-CORE = (global_config, events_log, query_errors, system_tag)
+CORE = (global_config, events_log, query_errors, rates, system_tag)
 
 
 def http_api(
@@ -40,7 +44,7 @@ def http_api(
 ) -> HttpApi:
     """Raises extension.unknown-key when no service can tell who a token belongs to."""
     return HttpApi(
-        gateway_over(parts),
+        gateway_over(parts, telemetry.metrics),
         events=parts.events,
         checks=checks,
         telemetry=telemetry,
@@ -89,9 +93,10 @@ def amqp_api(
     return api
 
 
-def gateway_over(parts: Parts) -> Gateway:
+def gateway_over(parts: Parts, metrics: Metrics) -> Gateway:
     """The transport-neutral gateway: every road from outside ends there."""
     context, handlers = parts.context, parts.handlers
+    per_second = partial(context.config.get, REQUESTS_PER_SECOND)
     messages = [spec.message for spec in parts.specs.values()] + list(handlers.calls)
     return Gateway(
         operations=Operations(messages, parts.resources),
@@ -99,6 +104,7 @@ def gateway_over(parts: Parts) -> Gateway:
         query=context.query,
         db=context.db,
         authenticator=context.extensions.pick(Authenticator, TOKEN),
+        admit=Rates(context.shared, context.clock, metrics, per_second).admit,
         calls={message: bound.method for message, bound in handlers.calls.items()},
     )
 

@@ -153,16 +153,20 @@ class Gateway:
     db: Reads
     authenticator: Authenticator
     calls: Mapping[type, Handler]
+    admit: Callable[[Caller], Awaitable[None]]
     limits: Limits = field(default_factory=Limits)
     waiting: int = 0
     closing: bool = False
     _waits: set[asyncio.Task[Any]] = field(default_factory=set)
 
     async def authenticate(self, token: str | None) -> Caller:
+        """Who asks, if the account may ask now. Raises core.unauthenticated, and what ``admit`` raises."""
         if not token:
             raise UNAUTHENTICATED.error("the request carries no token")
         async with self._deadline():
-            return await self.authenticator.authenticate(token)
+            caller = await self.authenticator.authenticate(token)
+            await self.admit(caller)
+            return caller
 
     async def caller_of(self, operation: Operation, token: str | None) -> Caller:
         """Who asks; anybody if the API is public. Raises core.unauthenticated."""

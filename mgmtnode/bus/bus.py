@@ -14,7 +14,7 @@ from mgmtnode.bus.calls import Calls
 from mgmtnode.bus.context import CallContext, current
 from mgmtnode.bus.dispatch import Dispatcher
 from mgmtnode.bus.envelope import Envelope, HintBody, Kind, encode, unpack
-from mgmtnode.bus.figures import show, show_queues, show_transport
+from mgmtnode.bus.figures import show
 from mgmtnode.bus.inbox import MAX_HOPS, Inbox
 from mgmtnode.bus.message import Event, Message, type_name
 from mgmtnode.bus.outgoing import Outgoing
@@ -77,13 +77,9 @@ class Bus:
             "call", ("message", "where"), family=BUS_CALL_SECONDS, logger=log, kind="client"
         )
         self._inbox = Inbox(
-            clock,
-            self._router,
-            self._outgoing,
-            self._dispatcher,
-            address=transport.address,
-            telemetry=telemetry,
-        )
+            clock, self._router, self._outgoing, self._dispatcher,
+            address=transport.address, telemetry=telemetry,
+        )  # fmt: skip
         self._calls = Calls(
             clock,
             self._router,
@@ -100,14 +96,9 @@ class Bus:
 
     def _show(self, metrics: Metrics) -> None:
         show(
-            metrics,
-            pending=self._calls,
-            serving=self._inbox,
-            incidents=self.incidents,
-            subscriptions=self._subscriptions,
-        )
-        show_transport(metrics, self.transport)
-        show_queues(metrics, self.queues)
+            metrics, self.transport, self.queues, pending=self._calls, serving=self._inbox,
+            incidents=self.incidents, subscriptions=self._subscriptions,
+        )  # fmt: skip
 
     # Who listens.
 
@@ -215,11 +206,8 @@ class Bus:
     def _send_away(self, msg: Message[Any], target: Target, context: CallContext) -> None:
         body = msgspec.Raw(msgspec.json.encode(msg))
         envelope = self._new(Kind.SEND, type_name(type(msg)), target, body)
-        envelope.trace, envelope.work, envelope.span = (
-            context.trace or envelope.id,
-            context.work,
-            context.span,
-        )
+        envelope.trace, envelope.span = context.trace or envelope.id, context.span
+        envelope.work = context.work
         self._route(envelope)
 
     def publish(self, event: Event) -> None:

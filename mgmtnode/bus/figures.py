@@ -13,21 +13,25 @@ from mgmtnode.telemetry.metrics import Metrics
 
 def show(
     metrics: Metrics,
+    transport: Transport,
+    queues: SerialQueues,
     *,
     pending: Sized,
     serving: Sized,
     incidents: Callable[[], Mapping[str, int]],
     subscriptions: Subscriptions,
 ) -> None:
-    """Of the bus itself."""
+    """``pending`` and ``serving``: calls to and of other nodes."""
     metrics.read(families.BUS_PENDING, lambda: len(pending))
     metrics.read(families.BUS_SERVING, lambda: len(serving))
     metrics.read(families.BUS_INCIDENTS, incidents)
     metrics.read(families.BUS_EVENTS_WAITING, lambda: subscriptions.waiting)
     metrics.read(families.BUS_EVENTS_LOST, lambda: subscriptions.lost)
+    _show_transport(metrics, transport)
+    _show_queues(metrics, queues)
 
 
-def show_transport(metrics: Metrics, transport: Transport) -> None:
+def _show_transport(metrics: Metrics, transport: Transport) -> None:
     metrics.read(families.TRANSPORT_HEALTHY, lambda: transport.healthy)
     metrics.read(families.TRANSPORT_BATCHES, lambda: transport.traffic.batches)
     metrics.read(families.TRANSPORT_BYTES, lambda: transport.traffic.bytes)
@@ -35,7 +39,7 @@ def show_transport(metrics: Metrics, transport: Transport) -> None:
     metrics.read(families.TRANSPORT_RECONNECTS, lambda: transport.traffic.reconnects)
 
 
-def show_queues(metrics: Metrics, queues: SerialQueues) -> None:
+def _show_queues(metrics: Metrics, queues: SerialQueues) -> None:
     """Keys hold uuids and are no labels: they are added up by what stands before the colon."""
     metrics.read(families.SERIAL_WAITING, lambda: {k: load.waiting for k, load in queues.loads().items()})
     metrics.read(families.SERIAL_RUNNING, lambda: {k: load.running for k, load in queues.loads().items()})

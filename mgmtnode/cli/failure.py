@@ -30,6 +30,7 @@ def report(exc: BaseException) -> int:
 
 
 def _told(exc: BaseException) -> tuple[int, str]:
+    from mgmtnode.bus.choice import BadBusUrl
     from mgmtnode.cluster.solitude import NodeRuns
     from mgmtnode.config.file import ConfigFileError
     from mgmtnode.db.engine import BadUrl
@@ -37,8 +38,20 @@ def _told(exc: BaseException) -> tuple[int, str]:
     from mgmtnode.db.schema import SchemaError
     from mgmtnode.errors import ApiError, DeclarationError
     from mgmtnode.loader import LoadError
+    from mgmtnode.shared.choice import BadRedisUrl
+    from mgmtnode.telemetry.traces import NoTraces
 
-    if isinstance(exc, BadUrl | ConfigFileError | DeclarationError | LoadError | SchemaError):
+    wrong = (
+        BadBusUrl,
+        BadRedisUrl,
+        BadUrl,
+        ConfigFileError,
+        DeclarationError,
+        LoadError,
+        NoTraces,
+        SchemaError,
+    )
+    if isinstance(exc, wrong):
         return CONFIGURATION, str(exc)
     if isinstance(exc, ApiError):
         return TEMPORARY if exc.problem.retryable else FAILED, exc.problem.message

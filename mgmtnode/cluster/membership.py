@@ -39,7 +39,8 @@ class RingChanged(Event, frozen=True, kw_only=True):
 
 
 class Membership:
-    """One incarnation of this node. ``announce`` tells the other nodes; ``load`` answers how many jobs run and wait."""
+    """One incarnation of this node. ``announce`` tells the other nodes; ``load`` answers how many jobs run and wait.
+    ``cluster``: its uuid, once registered."""
 
     def __init__(
         self,
@@ -63,7 +64,7 @@ class Membership:
         self.announce: Callable[[Event], None] = lambda event: None
         self.load: Load = lambda: (0, 0)
         self.draining = asyncio.Event()
-        self._uuid = ""
+        self.cluster = ""
         self._renewed_at = 0.0
         self._refreshing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -73,7 +74,7 @@ class Membership:
 
         def enter(tx: Tx) -> int:
             repository.found_cluster(tx, self._uuids.draw())
-            self._uuid = repository.lock(tx)
+            self.cluster = repository.lock(tx)
             return repository.register(tx, self.me)
 
         sent_at = self._clock.monotonic()
@@ -148,7 +149,7 @@ class Membership:
 
     def tell(self) -> None:
         """Makes the other nodes look."""
-        self.announce(RingChanged(resource_uuid=self._uuid, version=self._slots.version))
+        self.announce(RingChanged(resource_uuid=self.cluster, version=self._slots.version))
 
     def lease_age(self, name: str) -> float:
         """Seconds since the node's heartbeat was seen to move from here."""

@@ -21,7 +21,6 @@ from mgmtnode.ring.slots import Slots
 
 log = logging.getLogger(__name__)
 
-BATCH = 64  # slots that move together
 BUSY_PACE_SECONDS = 1.0  # between batches that hold work: others have the new owner's caches to fill, too
 IDLE_PACE_SECONDS = 0.1
 PATIENCE_SECONDS = 1.0  # running steps have to end by themselves before their jobs are suspended
@@ -30,7 +29,8 @@ LOOK_SECONDS = 1.0
 
 
 class Rebalancer:
-    """Runs on every node: hands over the slots that are to leave it, and takes those that are due and do not come."""
+    """Runs on every node: hands over the slots that are to leave it, and takes those that are due and do not come.
+    ``batch``: slots that move together."""
 
     def __init__(
         self,
@@ -40,8 +40,11 @@ class Rebalancer:
         runner: Runner,
         jobs: JobRepository,
         clock: Clock,
+        *,
+        batch: int,
     ) -> None:
         self._db, self._slots, self._membership = db, slots, membership
+        self._batch = batch
         self._runner, self._jobs, self._clock = runner, jobs, clock
         self._due: dict[str, tuple[int, float]] = {}
         self._wake = asyncio.Event()
@@ -81,7 +84,7 @@ class Rebalancer:
                 await self._membership.lease.gate()
                 await self._take_overdue()
                 if leaving := self._slots.leaving():
-                    busy = await self._hand_over(leaving[:BATCH])
+                    busy = await self._hand_over(leaving[: self._batch])
                     pause = BUSY_PACE_SECONDS if busy else IDLE_PACE_SECONDS
             except ApiError as error:
                 log.warning("slots could not be moved: %s; trying again", error)
@@ -145,7 +148,7 @@ class Rebalancer:
             if count != len(slots):
                 self._due[owner] = (len(slots), now)
             elif now - since >= OVERDUE_SECONDS:
-                await self._take_from(owner, slots[:BATCH])
+                await self._take_from(owner, slots[: self._batch])
 
     async def _take_from(self, owner: str, slots: Sequence[int]) -> None:
         taken = await self._db.write(lambda tx: self._take(tx, owner, slots))

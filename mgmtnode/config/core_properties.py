@@ -40,6 +40,14 @@ BOOT_SECONDS = GlobalProperty(
     high=3600,
 )
 
+SLOTS_AT_ONCE = GlobalProperty(
+    "cluster.slots_at_once",
+    64,
+    "How many of the 1024 slots this node hands over together, once a second, to a node that comes or when it leaves",
+    low=1,
+    high=1024,
+)
+
 DATABASE_URL = GlobalProperty(
     "database.url",
     "",
@@ -70,7 +78,7 @@ BUS_CA = GlobalProperty(
 REDIS_URL = GlobalProperty(
     "redis.url",
     "",
-    "redis://HOST:6379/0 for shared rate limits and caches. Empty: each node counts alone",
+    "redis://HOST:6379/0 for limits that all nodes count together, rediss:// for TLS. Empty: each node counts alone",
     secret=True,
 )
 
@@ -130,14 +138,27 @@ LOG_FORMAT = GlobalProperty(
     "log.format", "text", "Lines for people, or one JSON object a line", choices=("text", "json")
 )
 
+OTLP_ENDPOINT = GlobalProperty(
+    "telemetry.otlp_endpoint",
+    "",
+    "http://HOST:4318 of an OpenTelemetry collector that traces are sent to. Empty: none are",
+)
+OTLP_SHARE = GlobalProperty(
+    "telemetry.otlp_share",
+    1.0,
+    "Which part of the traces that begin here is sent; those that begin at a client are as it says",
+    low=0,
+    high=1,
+)
+
 SERVICES_ENABLED: GlobalProperty[list[str]] = GlobalProperty(
     "services.enabled", [], "Ids of the services to load. Empty: all that are installed"
 )
 
 CORE_PROPERTIES: tuple[GlobalProperty[Any], ...] = (
-    NODE_NAME, NODE_ADDRESS, DATA_DIR, DRAIN_SECONDS, READY_GRACE_SECONDS, BOOT_SECONDS,
+    NODE_NAME, NODE_ADDRESS, DATA_DIR, DRAIN_SECONDS, READY_GRACE_SECONDS, BOOT_SECONDS, SLOTS_AT_ONCE,
     DATABASE_URL, DATABASE_CONNECTIONS, BUS_URL, BUS_CA, REDIS_URL,
     API_HOST, API_PORT, API_TLS_CERTIFICATE, API_TLS_KEY, API_AMQP_URL, API_AMQP_PREFETCH,
     AGENT_CA, AGENT_CERTIFICATE, AGENT_KEY, AGENT_CONNECTIONS, AGENT_CONNECTIONS_PER_ADDRESS,
-    LOG_LEVEL, LOG_FORMAT, SERVICES_ENABLED,
+    LOG_LEVEL, LOG_FORMAT, OTLP_ENDPOINT, OTLP_SHARE, SERVICES_ENABLED,
 )  # fmt: skip

@@ -43,7 +43,7 @@ class JobWatch:
             begun = msgspec.structs.replace(context, trace=trace, span=self._telemetry.first_span(trace))
             reset = current.set(begun)
         try:
-            with self._accepting(api):
+            with logs.about(job_uuid, ""), self._accepting(api):
                 yield
         finally:
             if reset is not None:

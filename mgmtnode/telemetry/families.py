@@ -57,6 +57,7 @@ HTTP_REQUESTS = Counter("http_requests", "Requests answered", ("method", "route"
 HTTP_SECONDS = Histogram(
     "http_request_seconds", "Time to the end of the answer, waits for jobs included", ("method", "route")
 )
+REQUESTS_LIMITED = Counter("http_requests_limited", "Requests refused because their account makes too many")
 HTTP_IN_FLIGHT = Gauge("http_requests_in_flight", "Requests being answered")
 HTTP_WAITING = Gauge("http_requests_waiting", "Requests that wait for a job to end (Prefer: wait)")
 
@@ -136,19 +137,24 @@ AGENT_SECONDS = Histogram(
     SLOW,
 )
 
+REDIS_UP = Gauge("redis_up", "1 while Redis answers; absent where none is configured")
+REDIS_SECONDS = Histogram("redis_seconds", "Time to an answer of Redis, at most 0.05", ("what", "outcome"))
+
 NODES = Gauge("nodes", "Nodes in the cluster, as this node knows", ("state",))
 SLOTS_OWNED = Gauge("slots_owned", "Slots of the ring that this node owns")
 RING_VERSION = Gauge(
     "ring_version", "Version of the ring that this node knows; differs for long only in trouble"
 )
-LEASE_SECONDS = Gauge("lease_age_seconds", "Time since this node last proved that it lives")
+LEASE_SECONDS = Gauge(
+    "lease_age_seconds", "Time since this node last proved that it lives; 0 while its lease holds"
+)
 EVICTIONS = Total("evictions", "Nodes that this node found dead and removed")
 SLOTS_MOVED = Total("slots_moved", "Slots gained and lost by this node", ("direction",))
 SLOTS_OVERDUE = Total("slots_overdue", "Slots taken from a node that was to hand them over and did not")
 
 FAMILIES: tuple[Family, ...] = (
     INFO,
-    HTTP_REQUESTS, HTTP_SECONDS, HTTP_IN_FLIGHT, HTTP_WAITING,
+    HTTP_REQUESTS, HTTP_SECONDS, REQUESTS_LIMITED, HTTP_IN_FLIGHT, HTTP_WAITING,
     AMQP_REQUESTS, AMQP_SECONDS, AMQP_MESSAGES,
     JOBS_ACCEPTED, JOBS_ENDED, JOBS_OPEN, JOBS_RUNNING, JOB_QUEUE_SECONDS, JOB_RUN_SECONDS, JOB_RECOVERIES,
     JOBS_FENCED,
@@ -158,6 +164,7 @@ FAMILIES: tuple[Family, ...] = (
     DB_SECONDS, DB_IN_FLIGHT, DB_POOL_SIZE, DB_POOL_IN_USE, DB_RETRIES,
     LOOP_LAG, PERIODIC_RUNS, PERIODIC_FAILURES,
     AGENT_SECONDS,
+    REDIS_UP, REDIS_SECONDS,
     NODES, SLOTS_OWNED, RING_VERSION, LEASE_SECONDS, EVICTIONS, SLOTS_MOVED,
     SLOTS_OVERDUE,
 )  # fmt: skip

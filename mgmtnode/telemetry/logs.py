@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 import msgspec
 
-from mgmtnode.bus.context import current
+from mgmtnode.bus.context import CallContext, current
 
 MASK = "***"
 WORDS = r"password|passwd|secret|token|api[_-]?key|private[_-]?key|authorization|credential"
@@ -51,6 +51,11 @@ def about(job: str, resource: str) -> Iterator[None]:
         _about.reset(reset)
 
 
+def whose(call: CallContext) -> tuple[str, str]:
+    """The job that something is done for, and its resource; empty without one."""
+    return (call.work.job_uuid, call.work.resource_uuid) if call.work else _about.get()
+
+
 class Context(logging.Filter):
     """Puts on each record which node wrote it, and on behalf of which request, job, resource and trace. A record that
     says so itself (``extra``) is believed: it was written where the context is another's."""
@@ -61,8 +66,8 @@ class Context(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.node = self._node
-        call, work = current.get(), current.get().work
-        job, resource = (work.job_uuid, work.resource_uuid) if work else _about.get()
+        call = current.get()
+        job, resource = whose(call)
         own = vars(record)
         own.setdefault("request", call.request)
         own.setdefault("job", job)

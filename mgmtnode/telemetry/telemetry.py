@@ -18,6 +18,7 @@ from mgmtnode.telemetry.families import Histogram
 from mgmtnode.telemetry.metrics import Metrics
 
 OK, CANCELLED, ERROR = "ok", "cancelled", "error"
+GOOD = (OK, "succeeded")  # outcomes of work that did what it was to do
 ROOT = "root"  # in place of a span: whatever is recorded next is the first of its trace
 
 Ended = Callable[[float, tuple[str, ...]], None]
@@ -45,6 +46,10 @@ class Tracer(Protocol):
         """Whether a trace that begins here is recorded."""
         ...
 
+    async def stop(self) -> None:
+        """Sends what waits, within a few seconds."""
+        ...
+
 
 class Telemetry:
     """One a node. Its parts make their operations from it, once."""
@@ -69,6 +74,10 @@ class Telemetry:
             assert family.labels == (*labels, "outcome"), family.name
             observe = self.metrics.observer(family)
         return Operation(self, name, labels, observe, logger or logging.getLogger(__name__), kind)
+
+    async def stop(self) -> None:
+        if self.tracer is not None:
+            await self.tracer.stop()
 
     def first_span(self, trace: str) -> str:
         """What ``CallContext.span`` is for a trace that begins here."""

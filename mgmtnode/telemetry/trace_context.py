@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from mgmtnode.bus.context import current
+
 HEADER = "traceparent"
 TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+TRACE = re.compile(r"[0-9a-f]{16}(?!0{16})[0-9a-f]{16}")
 FORBIDDEN_VERSION = "ff"
 SAMPLED = 0x01
 
@@ -32,6 +35,15 @@ def parse(header: str) -> Parent | None:
     ):
         return None
     return Parent(trace, span, bool(int(flags, 16) & SAMPLED))
+
+
+def outgoing() -> str:
+    """What to send with a request to another program on behalf of the work at hand; empty without a trace. Where no
+    span is recorded there is none to name, and a part of the trace's own id stands in for it."""
+    context = current.get()
+    if not TRACE.fullmatch(context.trace):
+        return ""
+    return header(context.trace, context.span or context.trace[16:], sampled=bool(context.span))
 
 
 def header(trace: str, span: str, *, sampled: bool) -> str:

@@ -1,31 +1,31 @@
-"""A booted node for tests: real HTTP, a real database, simulated hosts without delay, in a thread of its own."""
+"""What a test talks to: the API of one node or of a cluster, as one caller, and what is behind it."""
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import io
-import sys
-import threading
 import time
-import traceback
-from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import Future
-from importlib.metadata import EntryPoint
-from pathlib import Path
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import wait
+from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mgmtnode.config import core_properties as core
-from mgmtnode.config.file import Properties
-from mgmtnode.loader import discover
+from mgmtnode.bus.message import ApiJob, Message
+from mgmtnode.db.session import Tx
+from mgmtnode.events.repository import LoggedEvent
+from mgmtnode.jobs.job import SYSTEM, Job
 from mgmtnode.node import ManagementNode
+from mgmtnode.service import Service
+from mgmtnode.testing.node_thread import WAIT, NodeThread, operator_token
 
 if TYPE_CHECKING:
     import httpx
 
+    from mgmtnode.testing.agents_thread import AgentsThread
+
+__all__ = ["WAIT", "Cloud", "NodeThread", "Refused", "operator_token"]
+
 T = TypeVar("T")
-BOOT_SECONDS = 60.0
-WAIT = 60  # seconds, the most the API waits for a job; a machine that runs all tests is busy
+S = TypeVar("S", bound=Service)
 POLL = 0.02
 
 
@@ -42,118 +42,157 @@ class Refused(AssertionError):
         return str(self.problem["code"])
 
 
-class NodeThread:
-    """Runs one ManagementNode on an event loop of its own. ``environ``: further properties, as variables."""
+class Turns:
+    """The nodes in turn, each as often as the others and in no pattern: no step of a test always meets the same one.
 
-    def __init__(
-        self,
-        data_dir: Path,
-        *,
-        database_url: str = "",
-        services: tuple[str, ...] = (),
-        environ: Mapping[str, str] | None = None,
-    ) -> None:
-        self.properties = Properties(environ=environ)
-        overrides: list[tuple[Any, Any]] = [
-            (core.NODE_NAME, "test"),
-            (core.DATA_DIR, str(data_dir)),
-            (core.DATABASE_URL, database_url),
-            (core.API_HOST, "127.0.0.1"),
-            (core.API_PORT, 0),
-            (core.DRAIN_SECONDS, 1.0),
-        ]
-        for prop, value in overrides:
-            self.properties.override(prop, value, "the test")
-        self._services = services
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="node", daemon=True)
-        self.node: ManagementNode
+    The Thue-Morse sequence: for two nodes 0 1 1 0 1 0 0 1 …
+    """
 
-    def start(self, points: list[EntryPoint] | None = None) -> None:
-        self._thread.start()
-        self.node = ManagementNode(self.properties, discover(self._services, points))
-        self.run(self.node.start(), BOOT_SECONDS)
+    def __init__(self, nodes: Sequence[NodeThread]) -> None:
+        self._nodes, self._numbers = nodes, count()
 
-    def stop(self) -> None:
-        self.run(self.node.stop(), BOOT_SECONDS)
-        self._end_loop()
-
-    def run(self, work: Coroutine[Any, Any, T], timeout: float = WAIT) -> T:
-        """Runs a coroutine on the node's loop and waits for it."""
-        return self.begin(work).result(timeout)
-
-    def begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Starts a coroutine on the node's loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
-
-    def doing(self) -> str:
-        """What the node runs, queues and waits for: the first thing to read where it did not do something."""
-        return self.run(self._doing())
-
-    async def _doing(self) -> str:
-        jobs, text = self.node.parts.context.jobs, io.StringIO()
-        if jobs.runner is not None:
-            text.write(f"jobs: {jobs.runner.snapshot()}, closing: {jobs.runner.closing}\n")
-        for task in asyncio.all_tasks():
-            task.print_stack(file=text)
-        for thread in threading.enumerate():
-            if thread.name.startswith("db-"):
-                text.write(f"{thread.name}\n{_stack(thread)}")
-        return text.getvalue()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.node.api.port}"
-
-    def _end_loop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(BOOT_SECONDS)
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        self._loop.run_until_complete(self._loop.shutdown_default_executor())
-        self._loop.close()
-
-
-def _stack(thread: threading.Thread) -> str:
-    frame = sys._current_frames().get(thread.ident or 0)
-    return "".join(traceback.format_stack(frame)[-6:]) if frame else ""
-
-
-def operator_token(thread: NodeThread) -> str:
-    """A token of the operator's account."""
-    from mgmtnode.contracts.session import EnsureApiKey
-
-    made = thread.run(thread.node.db.write(lambda tx: tx.call(EnsureApiKey(key_name="test"))))
-    return made.token
+    def next(self) -> int:
+        index, number = 0, next(self._numbers)
+        while number and len(self._nodes) > 1:
+            number, digit = divmod(number, len(self._nodes))
+            index += digit
+        return index % len(self._nodes)
 
 
 class Cloud:
-    """What a test talks to: the API as one caller. ``as_(token)`` is the same cloud as another."""
+    """The API as one caller; ``as_(token)`` is the same cloud as another. Each request goes to the next node in turn,
+    as behind a load balancer: a test must not care which one it is.
 
-    def __init__(self, thread: NodeThread, token: str) -> None:
+    ``nodes``: all of them. ``agents``: those of hosts that the nodes share; None where the only node has its own.
+    """
+
+    def __init__(
+        self,
+        nodes: NodeThread | Sequence[NodeThread],
+        token: str,
+        *,
+        agents: AgentsThread | None = None,
+        turns: Turns | None = None,
+    ) -> None:
         import httpx
 
-        self.thread, self.token = thread, token
+        self.nodes = (nodes,) if isinstance(nodes, NodeThread) else tuple(nodes)
+        self.token, self.agents = token, agents
         self._others: list[Cloud] = []
-        self.http = httpx.Client(
-            base_url=thread.url,
-            headers={"authorization": f"Bearer {token}"},
-            timeout=WAIT + 10.0,
-            verify=False,  # the node speaks plain HTTP, and reading all root certificates takes as long as a boot
-        )
+        self._parts: tuple[Cloud, ...] = ()
+        self._turns = turns or Turns(self.nodes)
+        self._clients = [
+            httpx.Client(
+                base_url=node.url,
+                headers={"authorization": f"Bearer {token}"},
+                timeout=WAIT + 10.0,
+                verify=False,  # nodes speak plain HTTP, and reading all root certificates takes as long as a boot
+            )
+            for node in self.nodes
+        ]
+
+    # the nodes behind it
+
+    @property
+    def http(self) -> httpx.Client:
+        """A client of the node whose turn it is."""
+        return self._clients[self._turns.next()]
+
+    def turn(self) -> NodeThread:
+        """The node whose turn it is, for what any node can do."""
+        return self.nodes[self._turns.next()]
+
+    def owner_of(self, uuid: str) -> NodeThread:
+        """The node that works on this resource."""
+        return next(thread for thread in self.nodes if thread.node.slots.mine(uuid))
+
+    @property
+    def thread(self) -> NodeThread:
+        """The only node: for tests about one."""
+        (thread,) = self.nodes
+        return thread
 
     @property
     def node(self) -> ManagementNode:
+        """As ``thread``."""
         return self.thread.node
 
+    def services(self, kind: type[S]) -> Sequence[S]:
+        """The service of this class of each node."""
+        return [thread.service(kind) for thread in self.nodes]
+
+    def everywhere(self, kind: type[S], act: Callable[[S], Coroutine[Any, Any, T]]) -> Sequence[T]:
+        """Has each node's service of this class do something, one after the other."""
+        return [thread.run(act(thread.service(kind))) for thread in self.nodes]
+
+    def at_once(
+        self, works: Iterable[Callable[[ManagementNode], Coroutine[Any, Any, T]]], seconds: float = 60.0
+    ) -> Sequence[T | BaseException]:
+        """Does all of it at the same time, each on the next node in turn: what they return or raise, in order."""
+        begun = []
+        for work in works:
+            thread = self.turn()
+            begun.append(thread.begin(work(thread.node)))
+        wait(begun, seconds)
+        return [each.exception(0) or each.result(0) for each in begun]
+
+    def ask(self, msg: Message[T], timeout: float | None = None) -> T:
+        """The answer to a message between services."""
+        thread = self.turn()
+        return thread.run(thread.node.bus.call(msg, timeout))
+
+    def run_job(self, msg: ApiJob[Any]) -> Job:
+        """The ended job of a message that services send, whatever came of it."""
+        thread = self.turn()
+        jobs = thread.node.parts.context.jobs
+
+        async def run() -> Job:
+            return await jobs.wait((await jobs.accept(msg, SYSTEM)).uuid, WAIT)
+
+        return thread.run(run(), 2 * WAIT)
+
+    def read(self, work: Callable[[Tx], T]) -> T:
+        """What is in the database."""
+        thread = self.turn()
+        return thread.run(thread.node.db.read(work))
+
+    def write(self, work: Callable[[Tx], T]) -> T:
+        """One transaction, on any node."""
+        thread = self.turn()
+        return thread.run(thread.node.db.write(work))
+
+    def logged(self) -> list[LoggedEvent]:
+        """The event log."""
+        thread = self.turn()
+        return thread.run(thread.node.parts.events.read(None, 1000, SYSTEM))
+
+    def doing(self) -> str:
+        return "\n".join(thread.doing() for thread in self.nodes)
+
+    # callers
+
     def as_(self, token: str) -> Cloud:
-        other = Cloud(self.thread, token)
+        other = Cloud(self.nodes, token, agents=self.agents, turns=self._turns)
         self._others.append(other)
         return other
 
+    def login(self, account: str, password: str, **more: Any) -> Cloud:
+        """The cloud as this account (or its user) sees it."""
+        session = self.call("POST", "/sessions", {"account": account, "password": password, **more})
+        return self.as_(session["token"])
+
+    def tenant(self, name: str = "tenant") -> Cloud:
+        """A fresh account of a tenant."""
+        self.create("accounts", name=name, password="correct horse battery")
+        return self.login(name, "correct horse battery")
+
     def close(self) -> None:
-        for other in self._others:
+        for other in (*self._others, *self._parts):
             other.close()
-        self.http.close()
+        for client in self._clients:
+            client.close()
+
+    # requests
 
     def request(self, method: str, path: str, body: Any = None, **params: Any) -> httpx.Response:
         """The raw answer of ``/v1`` + path; a mutation is waited for."""
@@ -166,9 +205,7 @@ class Cloud:
         response = self.request(method, path, body, **params)
         if response.status_code >= 400:
             raise Refused(response)
-        assert response.status_code != 202, (
-            f"not done within {WAIT} s: {response.text[:500]}\n{self.thread.doing()}"
-        )
+        assert response.status_code != 202, f"not done within {WAIT} s: {response.text[:500]}\n{self.doing()}"
         return response.json() if response.content else None
 
     def create(self, plural: str, **fields: Any) -> dict[str, Any]:
@@ -193,6 +230,31 @@ class Cloud:
     def gone(self, plural: str, uuid: str) -> bool:
         return self.request("GET", f"/{plural}/{uuid}").status_code == 404
 
+    def config(self, name: str, value: object) -> None:
+        """Changes a global config, and returns once every node has heard of it."""
+        found = self.list("global-configs", f"name={name}")[0]
+        text = self.update("global-configs", found["uuid"], value=value)["value"]
+        self.until(lambda: all(_value(thread.node, name) == text for thread in self.nodes))
+
+    def agrees(self, probe: Callable[[Cloud], object], expected: object) -> None:
+        """``probe(cloud)`` answers ``expected`` at every node: the only one at once, several once they have heard of
+        what was changed a moment ago."""
+        if self._several:
+            self.until(lambda: all(probe(each) == expected for each in self._apart()))
+        assert [probe(each) for each in self._apart()] == [expected] * len(self.nodes)
+
+    def _apart(self) -> Sequence[Cloud]:
+        """The same caller at each node alone."""
+        if not self._several:
+            return (self,)
+        if not self._parts:
+            self._parts = tuple(Cloud(thread, self.token, agents=self.agents) for thread in self.nodes)
+        return self._parts
+
+    @property
+    def _several(self) -> bool:
+        return len(self.nodes) > 1
+
     def until(self, condition: Callable[[], object], seconds: float = WAIT) -> None:
         """Returns once ``condition()`` is true, asking again and again. Fails after ``seconds``."""
         end = time.monotonic() + seconds
@@ -202,12 +264,8 @@ class Cloud:
             )
             time.sleep(POLL)
 
-    def login(self, account: str, password: str, **more: Any) -> Cloud:
-        """The cloud as this account (or its user) sees it."""
-        session = self.call("POST", "/sessions", {"account": account, "password": password, **more})
-        return self.as_(session["token"])
 
-    def tenant(self, name: str = "tenant") -> Cloud:
-        """A fresh account of a tenant."""
-        self.create("accounts", name=name, password="correct horse battery")
-        return self.login(name, "correct horse battery")
+def _value(node: ManagementNode, name: str) -> str:
+    configs = node.parts.context.config
+    config = configs.find(name)
+    return config.text(configs.get(config))

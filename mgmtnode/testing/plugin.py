@@ -20,7 +20,9 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mgmtnode.testing.agents_thread import AgentsThread
     from mgmtnode.testing.cloud import Cloud
+    from mgmtnode.testing.flavour import Flavour
     from mgmtnode.testing.process import PrivateServer
     from mgmtnode.testing.servers import PostgresServer, RabbitServer, RedisServer
 
@@ -69,25 +71,48 @@ def rabbit_url(rabbit_server: RabbitServer) -> Iterator[str]:
     rabbit_server.delete_vhost(name)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+FLAVOURS = ("sqlite", "postgresql", "cluster")
+
+
+@pytest.fixture(params=FLAVOURS[:2])
 def database_url(request: pytest.FixtureRequest) -> str:
     """Where the node under test keeps its data: every test runs on both databases. The schema is there already,
     which is quicker."""
-    return _on_each_database(request, "upgraded_sqlite_url", "upgraded_postgres_url")
+    _skip_unless_chosen(request.param)
+    return str(request.getfixturevalue(_UPGRADED[request.param]))
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=FLAVOURS[:2])
 def empty_database_url(request: pytest.FixtureRequest) -> str:
     """As ``database_url``, with nothing in it. Empty means SQLite."""
-    return _on_each_database(request, "", "postgres_url")
+    _skip_unless_chosen(request.param)
+    return "" if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
 
 
-def _on_each_database(request: pytest.FixtureRequest, sqlite: str, postgresql: str) -> str:
-    chosen = os.environ.get("MGMTNODE_TEST_DATABASES", "sqlite,postgresql").split(",")
-    if request.param not in chosen:
+@pytest.fixture(params=FLAVOURS)
+def flavour(request: pytest.FixtureRequest) -> Flavour:
+    """What the nodes under test stand on: every test runs on one node with either database, and on two nodes with
+    PostgreSQL and RabbitMQ."""
+    from mgmtnode.testing.flavour import Flavour
+
+    _skip_unless_chosen(request.param)
+    database_url = str(request.getfixturevalue(_UPGRADED[request.param]))
+    if request.param != "cluster":
+        return Flavour(request.param, database_url)
+    return Flavour("cluster", database_url, str(request.getfixturevalue("rabbit_url")), ("test-1", "test-2"))
+
+
+_UPGRADED = {
+    "sqlite": "upgraded_sqlite_url",
+    "postgresql": "upgraded_postgres_url",
+    "cluster": "upgraded_postgres_url",
+}
+
+
+def _skip_unless_chosen(flavour: str) -> None:
+    chosen = os.environ.get("MGMTNODE_TEST_DATABASES", ",".join(FLAVOURS)).split(",")
+    if flavour not in chosen:
         pytest.skip(f"MGMTNODE_TEST_DATABASES is {','.join(chosen)}")
-    fixture = sqlite if request.param == "sqlite" else postgresql
-    return str(request.getfixturevalue(fixture)) if fixture else ""
 
 
 @pytest.fixture(scope="session")
@@ -135,18 +160,18 @@ def upgraded_sqlite_url(upgraded_file: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def cloud(database_url: str, tmp_path: Path) -> Iterator[Cloud]:
-    """A running node with every installed service, as its operator sees it."""
-    from mgmtnode.testing.cloud import Cloud, NodeThread, operator_token
+def shared_agents() -> AgentsThread | None:
+    """Host agents for nodes of a cluster, which cannot each simulate hosts of their own. Whoever has some overrides it
+    (this product's tests: tests/conftest.py); asked for by ``cloud`` only when there are several nodes."""
+    return None
 
-    thread = NodeThread(tmp_path / "node", database_url=database_url)
-    thread.start()
-    cloud = Cloud(thread, operator_token(thread))
-    try:
+
+@pytest.fixture
+def cloud(request: pytest.FixtureRequest, flavour: Flavour, tmp_path: Path) -> Iterator[Cloud]:
+    """One or more running nodes with every installed service, as their operator sees them."""
+    agents = request.getfixturevalue("shared_agents") if flavour.bus_url else None
+    with flavour.cloud(tmp_path, agents=agents) as cloud:
         yield cloud
-    finally:
-        cloud.close()
-        thread.stop()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -20,6 +20,29 @@ CPU, MEMORY = "cpu", "memory"
 ENABLED, CONNECTED = "Enabled", "Connected"
 
 
+class Limits(NamedTuple):
+    """What a host offers to VMs, and the bytes it keeps back."""
+
+    cpu: int
+    memory: int
+    reserved_memory: int
+
+
+class HostFacts(NamedTuple):
+    """What a host has, in threads and bytes, and what was made of that."""
+
+    host_uuid: str
+    cluster_uuid: str
+    zone_uuid: str
+    cpu: int
+    memory: int
+    limits: Limits
+
+    @property
+    def place(self) -> dict[str, str]:
+        return {"host": self.host_uuid, "cluster": self.cluster_uuid, "zone": self.zone_uuid}
+
+
 class HostRow(msgspec.Struct, frozen=True):
     """A host as the pipeline sees it: where it is, how it is, what new reservations may still take."""
 
@@ -105,13 +128,19 @@ class CapacityRepository:
         where = host_capacity.c.host_uuid == host_uuid
         tx.execute(update(host_capacity).where(where).values(reserved_memory=reserved_memory))
 
-    def facts(self, tx: Tx) -> list[tuple[str, str, str, int, int]]:
-        """(host, cluster, zone, threads, bytes) of all hosts, in one order, so that two never wait for each other."""
-        columns = [
-            host_capacity.c[name] for name in ("host_uuid", "cluster_uuid", "zone_uuid", "cpu", "memory")
+    def facts(self, tx: Tx) -> list[HostFacts]:
+        """Of all hosts, in one order, so that two never wait for each other."""
+        own = [host_capacity.c[name] for name in HostFacts._fields[:5]]
+        statement = _hosts.with_only_columns(
+            *own, _cpu.c.target, _memory.c.target, host_capacity.c.reserved_memory, maintain_column_froms=True
+        )
+        rows = tx.execute(statement.order_by(host_capacity.c.host_uuid))
+        return [
+            HostFacts(
+                str(r[0]), str(r[1]), str(r[2]), int(r[3]), int(r[4]), Limits(int(r[5]), int(r[6]), int(r[7]))
+            )
+            for r in rows
         ]
-        rows = tx.execute(select(*columns).order_by(host_capacity.c.host_uuid))
-        return [(str(r[0]), str(r[1]), str(r[2]), int(r[3]), int(r[4])) for r in rows]
 
     def fitting(self, tx: Tx, request: ReserveHost, limit: int, *, fullest_first: bool) -> list[HostRow]:
         """Hosts that pass what SQL can check: where the VM ran last, then the emptiest, or the fullest."""

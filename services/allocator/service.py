@@ -36,8 +36,9 @@ from services.allocator.config import (
     RESERVED_MEMORY,
     STRATEGY,
 )
-from services.allocator.repository import CPU, MEMORY, CapacityRepository, HostRow
+from services.allocator.repository import CPU, MEMORY, CapacityRepository, HostRow, Limits
 
+RECONCILE_SECONDS = 300.0  # a change of settings is heard at once; this is for events that got lost
 SHORTLIST = 20  # hosts that are looked at closely before all of them are; each costs a count of its VMs
 
 
@@ -45,6 +46,9 @@ class AllocatorService(Service):
     def __init__(self, node: NodeContext) -> None:
         super().__init__(node)
         self.hosts = CapacityRepository()
+
+    async def start(self) -> None:
+        self.node.periodic.every("allocator.reconcile", RECONCILE_SECONDS, self.reconcile)
 
     @handler()
     def reserve(self, tx: Tx, msg: ReserveHost) -> Placement:
@@ -107,29 +111,40 @@ class AllocatorService(Service):
         """Every node hears it and does the hosts of its own slots."""
         if name in {config.name for config in HOST_CONFIG}:
             await self.node.config.refresh(self.node.db)  # what changed may not have reached this node yet
-            await self.node.db.write(self.recalculate)
+            await self.reconcile()
 
-    def recalculate(self, tx: Tx) -> None:
+    async def reconcile(self) -> None:
         """Sets the pools of this node's hosts to what the settings say now."""
-        for host, cluster, zone, cpu, memory in self.hosts.facts(tx):
-            if not self.node.slots.mine(host):
-                continue
-            reserved = self.set_pools(tx, {"host": host, "cluster": cluster, "zone": zone}, cpu, memory)
-            self.hosts.set_reserved(tx, host, reserved)
+        if await self.node.db.read(self._outdated):
+            await self.node.db.write(self._recalculate)
 
-    def set_pools(self, tx: Tx, place: dict[str, str], cpu: int, memory: int) -> int:
-        """Gives a host its pools: (has − reserved) × ratio. Returns the reserved bytes."""
+    def _outdated(self, tx: Tx) -> list[tuple[str, Limits]]:
+        """The hosts of this node whose pools the settings say something else of, and what."""
+        mine = (facts for facts in self.hosts.facts(tx) if self.node.slots.mine(facts.host_uuid))
+        wanted = [(facts, self._limits(tx, facts.place, facts.cpu, facts.memory)) for facts in mine]
+        return [(facts.host_uuid, limits) for facts, limits in wanted if limits != facts.limits]
+
+    def _recalculate(self, tx: Tx) -> None:
+        for host, limits in self._outdated(tx):
+            _set_pools(tx, host, limits)
+            self.hosts.set_reserved(tx, host, limits.reserved_memory)
+
+    def _limits(self, tx: Tx, place: dict[str, str], cpu: int, memory: int) -> Limits:
+        """What a host offers: (has − reserved) × ratio."""
         get = self.node.config.get_for
         reserved = min(memory, get(tx, RESERVED_MEMORY, place))
         threads = max(0, cpu - get(tx, RESERVED_CPU, place))
-        ledger.set_pool(tx, place["host"], CPU, int(threads * get(tx, CPU_RATIO, place)))
-        ledger.set_pool(tx, place["host"], MEMORY, int((memory - reserved) * get(tx, MEMORY_RATIO, place)))
-        return reserved
+        return Limits(
+            cpu=int(threads * get(tx, CPU_RATIO, place)),
+            memory=int((memory - reserved) * get(tx, MEMORY_RATIO, place)),
+            reserved_memory=reserved,
+        )
 
     def know(self, tx: Tx, host: Host) -> None:
         place = {"host": host.uuid, "cluster": host.cluster_uuid, "zone": host.zone_uuid}
-        reserved = self.set_pools(tx, place, host.cpu, host.memory)
-        self.hosts.save(tx, host, reserved)
+        limits = self._limits(tx, place, host.cpu, host.memory)
+        _set_pools(tx, host.uuid, limits)
+        self.hosts.save(tx, host, limits.reserved_memory)
 
     def _eligible(
         self, tx: Tx, msg: ReserveHost, rows: list[HostRow]
@@ -182,6 +197,11 @@ class AllocatorService(Service):
                 return False
             taken.append(uuid)
         return True
+
+
+def _set_pools(tx: Tx, host_uuid: str, limits: Limits) -> None:
+    ledger.set_pool(tx, host_uuid, CPU, limits.cpu)
+    ledger.set_pool(tx, host_uuid, MEMORY, limits.memory)
 
 
 def refusal(msg: ReserveHost, reports: list[FilterReport]) -> ApiError:

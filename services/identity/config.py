@@ -20,7 +20,7 @@ SESSIONS_MAX = GlobalConfig(
 LOGIN_ATTEMPTS = GlobalConfig(
     "identity.login_attempts",
     10,
-    "Failed logins in a row before a name is locked, on each node",
+    "Failed logins in a row before a name is locked, on each node; with Redis, on all of them together",
     low=1,
     high=1000,
 )

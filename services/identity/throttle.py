@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
@@ -10,6 +11,7 @@ import msgspec
 
 from mgmtnode.contracts.session import LOGIN_LOCKED
 from mgmtnode.ports import Clock
+from mgmtnode.shared.port import Shared, Window
 
 KEPT = 10_000
 
@@ -59,3 +61,35 @@ class NodeThrottle:
 
     async def succeeded(self, name: str) -> None:
         self._failures.pop(name, None)
+
+
+class ClusterThrottle:
+    """Counts with the other nodes, too, as far as they share anything; ``node`` holds whatever they say."""
+
+    def __init__(
+        self, shared: Shared, node: NodeThrottle, attempts: Callable[[], int], lock_seconds: Callable[[], int]
+    ) -> None:
+        self._shared, self._node = shared, node
+        self._attempts, self._lock_seconds = attempts, lock_seconds
+
+    async def check(self, name: str) -> None:
+        await self._node.check(name)
+        if left := await self._shared.full_for(_key(name), self._window):
+            raise LOGIN_LOCKED.error(retry_after=round(left, 1))
+
+    async def failed(self, name: str) -> None:
+        await self._node.failed(name)
+        await self._shared.note(_key(name), self._window)
+
+    async def succeeded(self, name: str) -> None:
+        await self._node.succeeded(name)
+        await self._shared.clear(_key(name), self._window)
+
+    @property
+    def _window(self) -> Window:
+        return Window(self._attempts(), self._lock_seconds())
+
+
+def _key(name: str) -> str:
+    """A name may be any text, and is nobody else's business."""
+    return f"logins:{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()}"

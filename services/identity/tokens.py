@@ -87,6 +87,12 @@ class TokenAuthenticator:
         for digest in [d for d, c in self._cache.items() if c.caller.account_uuid == account_uuid]:
             del self._cache[digest]
 
+    def forget_all(self) -> None:
+        """Some change may have gone unheard."""
+        self._generation += 1
+        self._lookups.clear()
+        self._cache.clear()
+
     def _looked_up(self, digest: str, task: asyncio.Task[Caller]) -> None:
         if self._lookups.get(digest) is task:
             del self._lookups[digest]

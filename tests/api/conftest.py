@@ -19,7 +19,7 @@ from mgmtnode.api.operations import Operations
 from mgmtnode.api.server import Listen
 from mgmtnode.bus.message import Api, ApiCall, ApiJob, ApiMessage, CreateJob
 from mgmtnode.contracts import zone
-from mgmtnode.errors import CONFLICT, KEY_REUSED, NOT_FOUND, UNAUTHENTICATED
+from mgmtnode.errors import CONFLICT, KEY_REUSED, NOT_FOUND, UNAUTHENTICATED, ApiError
 from mgmtnode.jobs.job import Caller, Job, JobState, Plan, Statement
 from mgmtnode.query.engine import Page
 from mgmtnode.schema import Data, Inventory, Name, Ref, Resource, Uuid
@@ -274,6 +274,7 @@ class World:
         self.identity, self.jobs, self.query = ScriptedIdentity(), ScriptedJobs(), ScriptedQuery()
         self.calls: dict[type, Any] = {OpenSession: self.open_session, ListCandidates: self.list_candidates}
         self.called: list[Any] = []
+        self.refused: ApiError | None = None
         self.gateway = Gateway(
             operations=Operations(MESSAGES, [ZONE, VM]),
             jobs=self.jobs,
@@ -281,6 +282,7 @@ class World:
             db=InlineDatabase(),
             authenticator=self.identity,
             calls=self.calls,
+            admit=self.admit,
             limits=Limits(call_seconds=20.0),
         )
         self.log = ScriptedLog()
@@ -295,6 +297,10 @@ class World:
             listen=Listen(port=0),
         )
         self.app = self.api.app
+
+    async def admit(self, caller: Caller) -> None:
+        if self.refused:
+            raise self.refused
 
     async def open_session(self, msg: OpenSession, caller: Caller) -> Session:
         self.called.append((msg, caller))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ClassVar
 
 from mgmtnode.bus.bus import Bus
@@ -12,6 +12,7 @@ from mgmtnode.bus.message import Event, Internal, Route, by_resource, to_node
 from mgmtnode.bus.transport import address_of
 from mgmtnode.ring.slots import SLOTS, SlotOwner, Slots, slot_of
 from mgmtnode.schema import Data
+from mgmtnode.telemetry.telemetry import Telemetry
 from tests.virtual_time import LoopClock, SeededRng
 
 
@@ -76,12 +77,21 @@ def dealt(among: str) -> dict[int, SlotOwner]:
 class Nodes:
     """Buses by name, all with the same view of the slots. ``async with`` starts and stops them."""
 
-    def __init__(self, names: str = "ab", hub: Hub | None = None) -> None:
+    def __init__(
+        self, names: str = "ab", hub: Hub | None = None, telemetry: Sequence[Telemetry] | None = None
+    ) -> None:
         self.hub = Hub() if hub is None else hub
         self.buses: dict[str, Bus] = {}
         for seed, name in enumerate(names):
             transport = self.hub.transport(address_of(name, 0))
-            self.buses[name] = Bus(name, Slots(name), transport, clock=LoopClock(), rng=SeededRng(seed))
+            self.buses[name] = Bus(
+                name,
+                Slots(name),
+                transport,
+                clock=LoopClock(),
+                rng=SeededRng(seed),
+                telemetry=telemetry[seed] if telemetry else None,
+            )
         self.version = 0
         self.deal(names)
 

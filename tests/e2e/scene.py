@@ -69,7 +69,7 @@ class Scene:
     def snapshot(self, *but: str) -> Snapshot:
         """All rows of all tables except those named."""
 
-        manifests = self.cloud.node.parts.context.manifests.values()
+        manifests = self.cloud.turn().node.parts.context.manifests.values()
         tables = [*CORE_TABLES, *(table for manifest in manifests for table in manifest.tables)]
 
         def read(tx: Any) -> Snapshot:
@@ -79,7 +79,7 @@ class Scene:
                 if table.name not in CHATTER | set(but)
             }
 
-        return self.cloud.thread.run(self.cloud.node.db.read(read))
+        return self.cloud.read(read)
 
     def _filled(self, value: Any) -> Any:
         if isinstance(value, list):

@@ -60,7 +60,7 @@ OPERATORS = [
 def talk(scene: Scene, *parts: bytes, end: bool = True) -> bytes:
     """What the server answers to these bytes until it closes the connection."""
     found = b""
-    with socket.create_connection(("127.0.0.1", scene.cloud.node.api.port), PATIENCE) as connection:
+    with socket.create_connection(("127.0.0.1", scene.cloud.turn().node.api.port), PATIENCE) as connection:
         try:
             for part in parts:
                 connection.sendall(part)
@@ -333,7 +333,7 @@ def listed(scene: Scene, plural: str, **params: Any) -> None:
 
 
 def talk_until(scene: Scene, request: bytes, mark: bytes) -> bytes:
-    with socket.create_connection(("127.0.0.1", scene.cloud.node.api.port), PATIENCE) as connection:
+    with socket.create_connection(("127.0.0.1", scene.cloud.turn().node.api.port), PATIENCE) as connection:
         connection.sendall(request)
         found = b""
         while found.count(mark) < 3 and (part := connection.recv(65536)):

@@ -71,7 +71,7 @@ def test_a_pool_with_nothing_left_refuses_and_loses_nothing(scene: Scene) -> Non
     large = scene.cloud.create("instance-offerings", name="large", cpu=1, memory=1024 * GIB)["uuid"]
     full = refusal(scene, "POST", "/vms", vm_fields(scene, instance_offering_uuid=large))
     assert full.status == 409 and full.code == "allocator.no-host", full
-    assert scene.cloud.thread.run(scene.cloud.node.db.read(book_faults)) == []
+    assert scene.cloud.read(book_faults) == []
 
 
 def test_what_others_still_need_cannot_be_deleted(scene: Scene) -> None:

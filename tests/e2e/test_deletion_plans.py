@@ -46,7 +46,7 @@ def test_only_deletions_have_something_below(scene: Scene) -> None:
 
 
 def test_mnctl_shows_it(scene: Scene, capfd: pytest.CaptureFixture[str]) -> None:
-    where = ("--url", scene.cloud.thread.url, "--token", scene.cloud.token)
+    where = ("--url", scene.cloud.turn().url, "--token", scene.cloud.token)
     assert main.run((*where, "zone", "delete", "zone-1", "--dry-run")) == 0
     said = capfd.readouterr().out
     assert "vm.delete          1: vm-1" in said and "nothing was changed" in said

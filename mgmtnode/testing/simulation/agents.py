@@ -30,8 +30,8 @@ class DistantAgent:
     async def seal(self, resource: str, fence: int, wait: float) -> Sealed:
         return await self._ask(lambda: self._agent().seal(resource, fence, wait), wait)
 
-    async def forget(self, floor: int, resources: Mapping[str, int]) -> int:
-        return await self._ask(lambda: self._agent().forget(floor, resources), 0.0)
+    async def forget(self, floor: int, registers: Mapping[str, int]) -> int:
+        return await self._ask(lambda: self._agent().forget(floor, registers), 0.0)
 
     async def ask(self, question: str, body: dict[str, Any]) -> Any:
         return await self._ask(lambda: self._agent().ask(question, body), 0.0)

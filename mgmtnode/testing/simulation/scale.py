@@ -15,7 +15,7 @@ from typing import Any, cast
 from unittest import mock
 
 from mgmtnode import handlers, parts
-from mgmtnode.cluster import rebalance, repository
+from mgmtnode.cluster import repository
 from mgmtnode.extension import registry
 from mgmtnode.ring import hash_ring, slots
 from mgmtnode.service import Service, ServiceManifest
@@ -31,7 +31,6 @@ def small_world() -> Iterator[None]:
         (slots, "SLOTS", SLOTS),
         (repository, "SLOTS", SLOTS),
         (repository, "propose", _propose),
-        (rebalance, "BATCH", BATCH),
         (parts, "query_over", _query_over),
         (handlers, "marked", _marked),
         (handlers, "where", _where),

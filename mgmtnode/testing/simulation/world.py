@@ -28,6 +28,7 @@ from mgmtnode.testing.simulation.loop import WORLD, VirtualLoop
 from mgmtnode.testing.simulation.network import Network
 from mgmtnode.testing.simulation.node import SimulatedNode
 from mgmtnode.testing.simulation.ports import SeededRng, VirtualClock
+from mgmtnode.testing.simulation.scale import BATCH
 from mgmtnode.testing.simulation.trace import Trace
 
 T = TypeVar("T")
@@ -230,7 +231,11 @@ class World:
 
     def _build(self, machine: Machine) -> SimulatedNode:
         name, number = machine.name, len(machine.lives) + 1
-        own = {core.NODE_NAME.env: name, core.BUS_URL.env: "simulated://"}
+        own = {
+            core.NODE_NAME.env: name,
+            core.BUS_URL.env: "amqp://simulated",
+            core.SLOTS_AT_ONCE.env: str(BATCH),
+        }
         properties = Properties(environ={**self._environment, **own})
         agents = LocalAgents()
         agents.serve(self.hosts.scheme, lambda address: self._distant(name, address))

@@ -204,7 +204,7 @@ class TokenHandlers(Parts):
         if asked != (found.name, found.description, found.expires_at, found.user_uuid):
             raise KEY_REUSED.error("the idempotency key was used for another API key", resource=uuid)
         self.keys.replace(tx, uuid, digest_of(token))
-        tx.after_commit(lambda: self.authenticator.forget(found.account_uuid))
+        tx.after_commit(lambda: self.forget(found.account_uuid))
         return found
 
     def _make_key(self, tx: Tx, uuid: str, msg: CreateApiKey, caller: Caller, token: str) -> ApiKey:

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from mgmtnode.db.session import Tx
 from mgmtnode.testing.cloud import Refused
+from services.allocator.service import AllocatorService
 from tests.services.vm.site import GIB, Row, Site
 
 
@@ -46,11 +48,12 @@ def test_each_filter_says_how_many_hosts_it_left_and_why(site: Site) -> None:
     assert reports(site, cluster_uuid=empty)["cluster"][:2] == (2, 0)
     assert reports(site, cpu=4000)["host size"] == (2, 0, "2 dropped: they have less than 4000 threads")
     ratio = "/global-configs/allocator.cpu_overprovisioning"
+    before = capacity(site)["cpu_free"]
     site.cloud.call("PATCH", ratio, {"value": 0.1})
-    site.cloud.until(lambda: capacity(site)["cpu_free"] < 8)
+    site.cloud.until(lambda: capacity(site)["cpu_free"] == 0)
     assert reports(site, cpu=4)["cpu"] == (2, 0, "2 dropped: they have less than 4 virtual CPUs left")
     site.cloud.call("POST", f"{ratio}/actions/reset", {})
-    site.cloud.until(lambda: capacity(site)["cpu_free"] > 8)
+    site.cloud.until(lambda: capacity(site)["cpu_free"] == before)
     assert reports(site, memory=9 * GIB)["memory"] == (
         2,
         0,
@@ -148,6 +151,19 @@ def test_what_is_kept_from_vms_and_how_far_the_rest_is_stretched_is_recalculated
     becomes(host, memory_total=12 * GIB)
     reports(site, host_uuid=host, cpu=9)
     assert placed(site, host=0, cpu=8, memory=8 * GIB) == 0
+
+
+def test_a_change_that_nobody_heard_of_counts_for_all_hosts_in_the_end(site: Site) -> None:
+    def unheard(tx: Tx) -> None:
+        site.cloud.nodes[0].node.parts.context.config.set(tx, "allocator.reserved_memory", GIB)
+
+    site.cloud.write(unheard)
+    for thread in site.cloud.nodes:
+        context = thread.node.parts.context
+        thread.run(context.config.refresh(context.db))
+    assert capacity(site)["memory_total"] == 16 * GIB
+    site.cloud.everywhere(AllocatorService, lambda allocator: allocator.reconcile())
+    assert capacity(site)["memory_total"] == 14 * GIB
 
 
 def test_a_host_that_shrinks_below_what_it_runs_takes_no_more_until_there_is_room(site: Site) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from mgmtnode.jobs.job import SYSTEM
 from mgmtnode.testing.cloud import Cloud, Refused
 
 
@@ -62,8 +61,7 @@ def test_each_change_is_one_event_in_order(cloud: Cloud, zone: str) -> None:
     uuid = make(cloud, zone)["uuid"]
     cloud.act("clusters", uuid, "disable")
     cloud.delete("clusters", uuid)
-    logged = cloud.thread.run(cloud.node.parts.events.read(None, 1000, SYSTEM))
-    mine = [(event.name, event.revision) for event in logged if event.resource_uuid == uuid]
+    mine = [(event.name, event.revision) for event in cloud.logged() if event.resource_uuid == uuid]
     assert mine == [("cluster.created", 1), ("cluster.changed", 2), ("cluster.deleted", 3)]
 
 

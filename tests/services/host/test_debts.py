@@ -6,6 +6,7 @@ from mgmtnode.contracts.hypervisor import VmAction
 from mgmtnode.db.session import Tx
 from mgmtnode.errors import Category, ErrorCode
 from mgmtnode.jobs import ledger
+from services.host.service import HostService
 from tests.services.host.conftest import Rack
 
 GONE = "00000000-0000-7000-8000-0000000000aa"
@@ -27,19 +28,19 @@ def owe(rack: Rack, resource: str, *hosts: str) -> None:
         for host in hosts:
             ledger.owe(tx, host, resource, job_uuid=JOB, reason="destroy: the host did not answer")
 
-    rack.cloud.thread.run(rack.cloud.node.db.write(write))
+    rack.cloud.write(write)
 
 
 def used(rack: Rack, host: str) -> int:
-    return rack.cloud.thread.run(rack.cloud.node.db.read(lambda tx: ledger.usage(tx, host, "cpu")))[0]
+    return rack.cloud.read(lambda tx: ledger.usage(tx, host, "cpu"))[0]
 
 
 def units(rack: Rack) -> dict[str, str]:
-    return rack.cloud.thread.run(rack.cloud.node.db.read(lambda tx: ledger.units(tx, POOL)))
+    return rack.cloud.read(lambda tx: ledger.units(tx, POOL))
 
 
 def collect(rack: Rack) -> None:
-    rack.cloud.thread.run(rack.service.collector.collect())
+    rack.cloud.everywhere(HostService, lambda host: host.collector.collect())
 
 
 def debts(rack: Rack) -> list[str]:
@@ -131,5 +132,5 @@ def test_a_debt_that_was_settled_meanwhile_costs_no_command(rack: Rack) -> None:
     owe(rack, GONE, uuid)
     collect(rack)
     rack.script.commands.clear()
-    rack.cloud.thread.run(rack.settle(GONE, uuid))
+    rack.settle(GONE, uuid)
     assert rack.script.commands == []

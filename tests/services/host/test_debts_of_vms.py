@@ -24,10 +24,7 @@ def host(cloud: Cloud) -> dict[str, Any]:
 
 
 def collect(cloud: Cloud) -> None:
-    services = {manifest.id: service for manifest, service in cloud.node.parts.services}
-    service = services["host"]
-    assert isinstance(service, HostService)
-    cloud.thread.run(service.collector.collect())
+    cloud.everywhere(HostService, lambda host: host.collector.collect())
 
 
 def memory_used(cloud: Cloud, host_uuid: str) -> int:
@@ -41,8 +38,7 @@ def fault(cloud: Cloud, host_uuid: str, **fault: Any) -> None:
 def test_what_a_failed_creation_left_is_removed_and_its_memory_is_free_again(
     cloud: Cloud, host: dict[str, Any]
 ) -> None:
-    undo = cloud.list("global-configs", "name=job.undo_seconds")[0]["uuid"]
-    cloud.update("global-configs", undo, value=1)
+    cloud.config("job.undo_seconds", 1)
     fault(cloud, host["uuid"], kind="lose-reply", action="start", times=1)
     fault(cloud, host["uuid"], kind="fail", action="start")
     fault(cloud, host["uuid"], kind="fail", action="destroy")
@@ -66,7 +62,7 @@ def test_a_vm_that_lives_on_the_host_survives_an_old_debt_of_its_own(
         ledger.quarantine(tx, vm["uuid"])
         ledger.owe(tx, host["uuid"], vm["uuid"], job_uuid=JOB, reason="an undo failed")
 
-    cloud.thread.run(cloud.node.db.write(owe))
+    cloud.write(owe)
     collect(cloud)
     assert cloud.list("cleanup-debts") == []
     assert cloud.get("vms", vm["uuid"])["state"] == "Running"
@@ -82,7 +78,7 @@ def test_a_vm_that_was_started_again_since_holds_its_memory_once(cloud: Cloud, h
         ledger.quarantine(tx, vm["uuid"])
         ledger.owe(tx, host["uuid"], vm["uuid"], job_uuid=JOB, reason="an undo failed")
 
-    cloud.thread.run(cloud.node.db.write(owe))
+    cloud.write(owe)
     cloud.act("vms", vm["uuid"], "stop")
     assert memory_used(cloud, host["uuid"]) == GIB, "quarantined: nobody knows what is there"
     cloud.act("vms", vm["uuid"], "start")

@@ -6,6 +6,7 @@ import pytest
 
 from mgmtnode.contracts.hypervisor import VmOnHost, VmPower
 from mgmtnode.errors import Category, ErrorCode
+from services.host.service import HostService
 from tests.services.host.conftest import Rack
 from tests.services.host.scripted import vm_command
 
@@ -20,7 +21,7 @@ def pings(rack: Rack, address: str = "h1") -> int:
 def ping_and_wait(rack: Rack, uuid: str) -> None:
     before = pings(rack)
     rack.ping(uuid)
-    rack.cloud.until(lambda: pings(rack) > before and not rack.service.watcher.rounds.visiting)
+    rack.cloud.until(lambda: pings(rack) > before and not rack.service(uuid).watcher.rounds.visiting)
 
 
 def test_a_host_that_answers_costs_no_write(rack: Rack) -> None:
@@ -37,16 +38,16 @@ def test_a_host_counts_as_disconnected_after_failed_pings_in_a_row(rack: Rack) -
     rack.script.down.add("h1")
     ping_and_wait(rack, uuid)
     ping_and_wait(rack, uuid)
-    assert rack.service.watcher.failures(uuid) >= 2
+    assert rack.service(uuid).watcher.failures(uuid) >= 2
     rack.script.heal()
     ping_and_wait(rack, uuid)
-    assert (rack.service.watcher.failures(uuid), rack.status(uuid)) == (0, "Connected")
+    assert (rack.service(uuid).watcher.failures(uuid), rack.status(uuid)) == (0, "Connected")
     rack.config("host.ping_failures", 3)
     rack.script.down.add("h1")
     rack.ping(uuid)
     rack.cloud.until(lambda: rack.status(uuid) == "Disconnected")
     assert rack.events(uuid)[-1] == "host.disconnected"
-    assert rack.service.watcher.failures(uuid) >= 3
+    assert rack.service(uuid).watcher.failures(uuid) >= 3
 
 
 def test_a_host_that_is_silent_within_the_timeout_has_failed_the_ping(rack: Rack) -> None:
@@ -113,7 +114,7 @@ def test_what_runs_on_a_host_is_told_when_it_changes_and_after_commands(rack: Ra
     ping_and_wait(rack, uuid)
     ping_and_wait(rack, uuid)
     assert rack.script.said("vms") == [(uuid, []), (uuid, [VM])]
-    rack.call(vm_command(uuid, VM))
+    rack.cloud.ask(vm_command(uuid, VM))
     ping_and_wait(rack, uuid)
     ping_and_wait(rack, uuid)
     assert rack.script.said("vms") == [(uuid, []), (uuid, [VM]), (uuid, [VM])]
@@ -165,7 +166,7 @@ def test_a_host_that_moves_to_another_address_is_asked_there_at_once(rack: Rack)
 def test_when_hosts_were_last_seen_is_written_in_one_go(rack: Rack) -> None:
     host = rack.add()
     ping_and_wait(rack, host["uuid"])
-    rack.cloud.thread.run(rack.service.watcher.write_seen())
+    rack.cloud.everywhere(HostService, lambda host: host.watcher.write_seen())
     seen = rack.cloud.get("hosts", host["uuid"])
     assert seen["last_seen_at"] > host["last_seen_at"]
     assert seen["updated_at"] == host["updated_at"]
@@ -173,17 +174,17 @@ def test_when_hosts_were_last_seen_is_written_in_one_go(rack: Rack) -> None:
 
 def test_a_shorter_interval_counts_at_once(rack: Rack) -> None:
     rack.config("host.ping_interval", 3600)
-    rack.add("h1")
-    rack.cloud.until(lambda: len(rack.service.watcher.rounds) == 1)
+    uuid = rack.add("h1")["uuid"]
+    rack.cloud.until(lambda: rack.watched(uuid))
     rack.config("host.ping_interval", 1)
     rack.cloud.until(lambda: pings(rack) > 1)
 
 
 def test_a_deleted_host_is_not_watched_any_more(rack: Rack) -> None:
     uuid = rack.add()["uuid"]
-    rack.cloud.until(lambda: uuid in rack.service.watcher.rounds)
+    rack.cloud.until(lambda: rack.watched(uuid))
     rack.cloud.delete("hosts", uuid)
-    rack.cloud.until(lambda: uuid not in rack.service.watcher.rounds)
+    rack.cloud.until(lambda: not rack.watched(uuid))
 
 
 @pytest.mark.parametrize("state", ["Connected", "Disconnected"])

@@ -6,6 +6,7 @@ import pytest
 
 from mgmtnode.jobs import floor
 from services.host import registers
+from services.host.service import HostService
 from tests.services.host.conftest import Rack
 
 
@@ -18,11 +19,11 @@ def uuid(number: int) -> str:
 def settled(rack: Rack, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the node had run for a minute."""
     monkeypatch.setattr(floor, "SETTLED_SECONDS", 0.0)
-    rack.cloud.thread.run(rack.service.registers.forget())
+    forgotten(rack)
 
 
 def forgotten(rack: Rack) -> int:
-    return rack.cloud.thread.run(rack.service.registers.forget())
+    return sum(rack.cloud.everywhere(HostService, lambda host: host.registers.forget()))
 
 
 def test_what_is_no_more_is_forgotten_with_its_fence_and_what_is_there_is_not(rack: Rack) -> None:
@@ -52,6 +53,7 @@ def test_a_host_that_is_out_of_reach_does_not_keep_others_from_it(rack: Rack) ->
 def test_a_host_of_another_node_is_left_to_it(rack: Rack, monkeypatch: pytest.MonkeyPatch) -> None:
     rack.add("h1")
     rack.script.registers["h1"] = {uuid(1): 1}
-    monkeypatch.setattr(rack.cloud.node.slots, "mine", lambda uuid: False)
+    for thread in rack.cloud.nodes:
+        monkeypatch.setattr(thread.node.slots, "mine", lambda uuid: False)
     assert forgotten(rack) == 0
     assert ("ended", "h1") not in rack.script.calls

@@ -30,6 +30,7 @@ from mgmtnode.jobs.job import SYSTEM_ACCOUNT, Caller, Job, JobState, WorkToken
 from mgmtnode.ports import UuidSource
 from mgmtnode.query.engine import Query
 from mgmtnode.schema import Inventory, Resource
+from mgmtnode.shared.port import Alone
 from services.identity.config import CONFIG, PASSWORD_COST
 from services.identity.handlers.accounts import AccountHandlers
 from services.identity.models import TABLES
@@ -136,6 +137,7 @@ class Bench:
             get=lambda prop: admin_password if prop is ADMIN_PASSWORD else prop.default
         )
         node: Any = SimpleNamespace(
+            shared=Alone(),
             name="n1", clock=self.clock, rng=self.rng, uuids=self.uuids, db=self.db,
             query=Query(RESOURCES, TABLES),
             config=self.configs, properties=properties, extensions=self.sources, cascade=CascadeGraph(()),

@@ -49,10 +49,10 @@ class Networks:
         return str(self.cloud.call("GET", f"/l3-networks/{network['uuid']}/ip-availability", ip=ip)["status"])
 
     def write(self, work: Any) -> Any:
-        return self.cloud.thread.run(self.cloud.node.db.write(work))
+        return self.cloud.write(work)
 
     def uuid(self) -> str:
-        return self.cloud.node.parts.context.uuids.draw()
+        return self.cloud.turn().node.parts.context.uuids.draw()
 
     def vm(self, account: str = SYSTEM_ACCOUNT) -> str:
         uuid = self.uuid()

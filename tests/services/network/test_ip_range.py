@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 
 import pytest
 
@@ -18,6 +18,7 @@ from mgmtnode.contracts.ip_range import (
 from mgmtnode.contracts.network import NETWORK_IN_USE
 from mgmtnode.errors import ErrorCode
 from mgmtnode.jobs.job import SYSTEM, JobState
+from mgmtnode.node import ManagementNode
 from mgmtnode.testing.cloud import Cloud
 from tests.services.network.conftest import Json, Networks, refused_with
 
@@ -98,17 +99,14 @@ def test_of_overlapping_ranges_asked_for_at_once_one_is_made(cloud: Cloud, netwo
     wire = networks.l2()["uuid"]
     nets = [networks.l3(name=f"n{n}", l2_network_uuid=wire) for n in range(6)]
 
-    async def make(net: Json) -> JobState:
-        jobs = cloud.node.parts.context.jobs
+    async def make(net: Json, node: ManagementNode) -> JobState:
+        jobs = node.parts.context.jobs
         job = await jobs.accept(CreateIpRange(l3_network_uuid=net["uuid"], cidr="10.0.0.0/24"), SYSTEM)
         ended = await jobs.wait(job.uuid, 30)
         assert ended.error is None or ended.error.code == RANGE_OVERLAP.id
         return ended.state
 
-    async def all_at_once() -> list[JobState | BaseException]:
-        return list(await asyncio.gather(*map(make, nets), return_exceptions=True))
-
-    ended = cloud.thread.run(all_at_once(), timeout=60)
+    ended = cloud.at_once(partial(make, net) for net in nets)
     assert ended.count(JobState.SUCCEEDED) == 1
     assert len(networks.cloud.list("ip-ranges")) == 1
 

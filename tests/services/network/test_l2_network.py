@@ -6,7 +6,6 @@ import pytest
 
 from mgmtnode.contracts.l2_network import BAD_VLAN, ZONE_MISMATCH
 from mgmtnode.contracts.network import NETWORK_IN_USE
-from mgmtnode.jobs.job import SYSTEM
 from mgmtnode.testing.cloud import Refused
 from tests.services.network.conftest import Networks, refused_with
 
@@ -99,7 +98,5 @@ def test_each_change_of_a_wire_is_an_event(networks: Networks) -> None:
     wire = networks.l2()
     networks.cloud.update("l2-networks", wire["uuid"], name="cable")
     networks.cloud.delete("l2-networks", wire["uuid"])
-    log = networks.cloud.node.parts.events
-    logged = networks.cloud.thread.run(log.read(None, 1000, SYSTEM))
-    mine = [event.name for event in logged if event.resource_uuid == wire["uuid"]]
+    mine = [event.name for event in networks.cloud.logged() if event.resource_uuid == wire["uuid"]]
     assert mine == ["l2_network.created", "l2_network.changed", "l2_network.deleted"]

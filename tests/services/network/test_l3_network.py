@@ -32,8 +32,7 @@ def test_a_network_shows_its_ranges(networks: Networks) -> None:
 
 
 def test_the_strategy_of_new_networks_is_a_config(networks: Networks) -> None:
-    uuid = networks.cloud.list("global-configs", "name=network.allocator_strategy")[0]["uuid"]
-    networks.cloud.update("global-configs", uuid, value="FirstAvailable")
+    networks.cloud.config("network.allocator_strategy", "FirstAvailable")
     assert networks.l3()["allocator_strategy"] == "FirstAvailable"
     assert networks.l3(allocator_strategy="AscDelayRecycle")["allocator_strategy"] == "AscDelayRecycle"
 

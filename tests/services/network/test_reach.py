@@ -14,7 +14,7 @@ class Placing:
 
     def left(self, *l3_networks: Json) -> list[int]:
         """The clusters, by index, whose hosts the filter keeps for a VM on these networks."""
-        point = self.networks.cloud.node.parts.context.extensions
+        point = self.networks.cloud.turn().node.parts.context.extensions
         (reach,) = [each for each in point.all(HostFilter) if each.label == "networks"]
         zones = [self.networks.zone["uuid"]] * 2 + [self.east["uuid"]]
         hosts = [

@@ -15,7 +15,7 @@ GIB = 1 << 30
 @pytest.fixture
 def hosts(networks: Networks) -> list[Json]:
     """Two clusters with a simulated host each."""
-    if "vm" not in networks.cloud.node.parts.context.query.graph:
+    if "vm" not in networks.cloud.turn().node.parts.context.query.graph:
         pytest.skip("the vm service is not installed")
     return [add_host(networks, f"host{n}") for n in range(2)]
 

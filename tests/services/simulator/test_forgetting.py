@@ -8,8 +8,14 @@ from mgmtnode.agents.port import OLD, Command
 from mgmtnode.errors import ApiError
 from mgmtnode.jobs import floor
 from mgmtnode.testing.cloud import Cloud
-from services.simulator.service import SimulatorService
+from services.host.service import HostService
+from tests.machines import agent_at, thread_of_machines
 from tests.services.vm.site import Site
+
+
+def forgotten(cloud: Cloud) -> int:
+    """How many registers a round on every node drops."""
+    return sum(cloud.everywhere(HostService, lambda host: host.registers.forget()))
 
 
 def test_deleted_vms_are_forgotten_by_their_hosts(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,16 +26,14 @@ def test_deleted_vms_are_forgotten_by_their_hosts(cloud: Cloud, monkeypatch: pyt
     for vm in (gone, moved):
         cloud.delete("vms", vm["uuid"])
         site.act(vm, "expunge")
-    forget = site.host_service.registers.forget
-    assert cloud.thread.run(forget()) == 0  # a minute has to pass
-    assert cloud.thread.run(forget()) == 3  # both on the first host, one of them on the second too
-    assert cloud.thread.run(forget()) == 0
-    simulator = next(s for _, s in cloud.node.parts.services if isinstance(s, SimulatorService))
-    left = [set(simulator.find(f"sim://{host['management_ip']}").register._records) for host in site.hosts]
+    assert forgotten(cloud) == 0  # a minute has to pass
+    assert forgotten(cloud) == 3  # both on the first host, one of them on the second too
+    assert forgotten(cloud) == 0
+    agents = [agent_at(cloud, host["management_ip"]) for host in site.hosts]
+    left = [set(agent.register._records) for agent in agents]
     assert left == [{lives["uuid"]}, set()]
     late = Command(resource=gone["uuid"], fence=1 << 60, order=(1, 1, 1), action="start")
-    agent = simulator.find(f"sim://{site.hosts[0]['management_ip']}")
     with pytest.raises(ApiError) as refused:
-        cloud.thread.run(agent.command(late, 1))
+        thread_of_machines(cloud).run(agents[0].command(late, 1))
     assert refused.value.code == OLD.id
     assert site.act(lives, "reboot")["state"] == "Running"

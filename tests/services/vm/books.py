@@ -9,7 +9,8 @@ from sqlalchemy import text
 
 from mgmtnode.db.session import Tx
 from mgmtnode.testing.cloud import Cloud
-from services.simulator.service import SimulatorService
+from services.simulator.host import SimulatedHost
+from tests.machines import on_machine
 
 OPEN = "('Pending', 'Running', 'RollingBack')"
 VMS = (
@@ -102,21 +103,24 @@ def read(cloud: Cloud) -> Books:
             "claims": rows("SELECT resource_uuid, job_uuid FROM claim"),
         }
 
-    found = cloud.thread.run(cloud.node.db.read(look))
-    return Books(**found, on_hosts=inventory(cloud))
+    return Books(**cloud.read(look), on_hosts=inventory(cloud))
 
 
 def inventory(cloud: Cloud) -> Rows:
     """(host, VM, power, CPUs, bytes, NICs) of everything on simulated hosts."""
-    simulator = next(s for _, s in cloud.node.parts.services if isinstance(s, SimulatorService))
     rows: Rows = []
     for host in cloud.list("hosts"):
-        machine = simulator.find(f"sim://{host['management_ip']}").host
-        for vm in machine.inventory():
-            spec = machine.find(vm.uuid)
-            nics = sorted(nic.uuid for nic in spec.spec.nics) if spec else []
-            rows.append((host["uuid"], vm.uuid, str(vm.power), vm.cpu, vm.memory, nics))
+        rows += [(host["uuid"], *row) for row in on_machine(cloud, host["management_ip"], _runs)]
     return sorted(rows)
+
+
+def _runs(machine: SimulatedHost) -> Rows:
+    rows: Rows = []
+    for vm in machine.inventory():
+        spec = machine.find(vm.uuid)
+        nics = sorted(nic.uuid for nic in spec.spec.nics) if spec else []
+        rows.append((vm.uuid, str(vm.power), vm.cpu, vm.memory, nics))
+    return rows
 
 
 def _plain(row: Any) -> tuple[Any, ...]:

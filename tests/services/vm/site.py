@@ -9,7 +9,6 @@ import pytest
 
 from mgmtnode.testing.cloud import WAIT, Cloud, Refused
 from services.host.service import HostService
-from services.vm.service import VmService
 from tests.services.vm import books
 
 GIB = 1 << 30
@@ -17,8 +16,6 @@ Row = dict[str, Any]
 SETTINGS = {
     "simulator.delay_ms": 0,
     "simulator.migration_ms": 0,
-    "simulator.answer_seconds": 1,
-    "simulator.command_seconds": 1,
     "job.undo_seconds": 1,
     "host.ping_interval": 3600,
     "host.ping_failures": 1,
@@ -33,6 +30,7 @@ class Site:
 
     def __init__(self, cloud: Cloud, *, hosts: int = 2) -> None:
         self.cloud = cloud
+        self.impatient = False
         for name, value in SETTINGS.items():
             self.config(name, value)
         self.zone = cloud.create("zones", name="zone")["uuid"]
@@ -85,17 +83,13 @@ class Site:
         return self.cloud.act("vms", vm["uuid"], action, **fields)
 
     def config(self, name: str, value: object) -> None:
-        uuid = self.cloud.list("global-configs", f"name={name}")[0]["uuid"]
-        self.cloud.update("global-configs", uuid, value=value)
+        self.cloud.config(name, value)
 
     def override(self, resource: str, name: str, value: object) -> None:
         self.cloud.call("POST", f"/resources/{resource}/configs", {"name": name, "value": value})
 
     def events(self, uuid: str) -> list[str]:
-        from mgmtnode.jobs.job import SYSTEM
-
-        logged = self.cloud.thread.run(self.cloud.node.parts.events.read(None, 1000, SYSTEM))
-        return [event.name for event in logged if event.resource_uuid == uuid]
+        return [event.name for event in self.cloud.logged() if event.resource_uuid == uuid]
 
     # jobs
 
@@ -130,6 +124,11 @@ class Site:
     # hosts and their faults
 
     def fault(self, host: int, kind: str, action: str = "*", **more: Any) -> None:
+        if (
+            "times" not in more and not self.impatient
+        ):  # now that hosts are known to fail, nobody waits long for them
+            self.impatient = True
+            self.config("simulator.command_seconds", 1)
         fault = {"kind": kind, "action": action} | more
         self.cloud.call("POST", f"/hosts/{self.host(host)}/actions/simulate-fault", {"fault": fault})
 
@@ -137,35 +136,24 @@ class Site:
         for host in self.hosts:
             self.cloud.call("POST", f"/hosts/{host['uuid']}/actions/clear-faults", {})
 
-    @property
-    def host_service(self) -> HostService:
-        return next(s for _, s in self.cloud.node.parts.services if isinstance(s, HostService))
-
-    @property
-    def vm_service(self) -> VmService:
-        return next(s for _, s in self.cloud.node.parts.services if isinstance(s, VmService))
-
     def ping(self, *hosts: int) -> None:
         """Has the hosts pinged once, and what that leads to done."""
-        watcher = self.host_service.watcher
-
-        async def visit() -> None:
-            for index in hosts or range(len(self.hosts)):
-                watcher.commanded(self.host(index))
-                await watcher._visit(self.host(index))
-
-        self.cloud.thread.run(visit())
+        for index in hosts or range(len(self.hosts)):
+            owner = self.cloud.owner_of(self.host(index))
+            owner.run(_visit(owner.service(HostService), self.host(index)))
         self.quiet()
 
     def settle(self) -> None:
         """Has debts collected until there are none."""
-        collector = self.host_service.collector
         until = time.monotonic() + WAIT
         while self.books().debts:
             assert time.monotonic() < until, self.books().debts
-            collector._attempts.clear()
-            self.cloud.thread.run(collector.collect())
+            self.collect_debts()
         self.quiet()
+
+    def collect_debts(self) -> None:
+        """One round over the debts there are, whenever they were last tried."""
+        self.cloud.everywhere(HostService, _collect)
 
     def quiet(self) -> None:
         """Returns once no job is open."""
@@ -173,3 +161,13 @@ class Site:
 
     def books(self) -> books.Books:
         return books.read(self.cloud)
+
+
+async def _visit(service: HostService, uuid: str) -> None:
+    service.watcher.commanded(uuid)
+    await service.watcher._visit(uuid)
+
+
+async def _collect(service: HostService) -> None:
+    service.collector._attempts.clear()
+    await service.collector.collect()

@@ -158,11 +158,13 @@ def test_a_create_takes_three_commits_and_few_statements(site: Site) -> None:
     def note(connection: object, cursor: object, statement: str, *more: object) -> None:
         statements.append(statement)
 
-    engine = site.cloud.node.db.engine
-    event.listen(engine, "before_cursor_execute", note)
+    engines = [thread.node.db.engine for thread in site.cloud.nodes]
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
     try:
         assert site.vm()["state"] == "Running"
     finally:
-        event.remove(engine, "before_cursor_execute", note)
+        for engine in engines:
+            event.remove(engine, "before_cursor_execute", note)
     asked = [statement for statement in statements if not statement.startswith("BEGIN")]
     assert len(asked) <= 40, "\n".join(asked)

@@ -8,9 +8,9 @@ from tests.services.vm.site import Row, Site
 def expunge(site: Site) -> None:
     """Has destroyed VMs looked through, as happens now and then."""
     from services.vm.expunge import Expunger
+    from services.vm.service import VmService
 
-    service = site.vm_service
-    site.cloud.thread.run(Expunger(service.node, service.vms).look_through())
+    site.cloud.everywhere(VmService, lambda vm: Expunger(vm.node, vm.vms).look_through())
     site.quiet()
 
 

@@ -111,7 +111,7 @@ def test_a_debt_is_not_settled_while_nobody_knows_where_the_vm_is(site: Site) ->
     site.do(vm, "migrate")
     site.heal()
     before = site.books().on_hosts
-    site.cloud.thread.run(site.host_service.collector.collect())
+    site.collect_debts()
     site.quiet()
     assert site.books().on_hosts == before
     assert len(site.books().debts) == 2

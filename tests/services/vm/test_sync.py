@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from mgmtnode.contracts.vm_sync import ObserveVm
-from mgmtnode.jobs.job import SYSTEM
-from services.simulator.service import SimulatorService
+from services.simulator.host import SimulatedHost
+from tests.machines import on_machine
 from tests.services.vm.site import GIB, Row, Site
 
 STRANGER = "00000000-0000-7000-8000-00000000beef"
@@ -17,15 +17,13 @@ def behind_our_back(site: Site, index: int, vm: str, action: str) -> None:
     from mgmtnode.contracts.hypervisor import VmAction, VmCommand, VmSpec
     from services.simulator.vm import CHANGES
 
-    simulator = next(s for _, s in site.cloud.node.parts.services if isinstance(s, SimulatorService))
-    machine = simulator.find(f"sim://{site.hosts[index]['management_ip']}").host
     spec = VmSpec(uuid=vm, name="vm", cpu=1, memory=GIB)
 
-    async def act() -> None:
+    def act(machine: SimulatedHost) -> None:
         changed = CHANGES[VmAction(action)](machine.find(vm), VmCommand(action=VmAction(action), vm=spec))
         machine._put(vm, changed)
 
-    site.cloud.thread.run(act())
+    on_machine(site.cloud, site.hosts[index]["management_ip"], act)
 
 
 def test_what_happens_behind_our_back_is_found_out(site: Site) -> None:
@@ -110,9 +108,7 @@ def test_an_observation_that_is_older_than_the_last_change_is_ignored(site: Site
 
     def observe(moment: datetime) -> str:
         message = ObserveVm(uuid=vm["uuid"], host_uuid=site.host(0), asked_at=moment, power="Paused")
-        jobs = site.cloud.node.parts.context.jobs
-        job = site.cloud.thread.run(jobs.accept(message, SYSTEM))
-        site.cloud.thread.run(jobs.wait(job.uuid, 10))
+        site.cloud.run_job(message)
         return site.state(vm)
 
     assert observe(changed - timedelta(seconds=1)) == "Running"

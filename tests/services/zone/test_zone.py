@@ -47,10 +47,7 @@ def test_each_change_is_one_event_in_order(cloud: Cloud) -> None:
     uuid = cloud.create("zones", name="west")["uuid"]
     cloud.update("zones", uuid, name="east")
     cloud.delete("zones", uuid)
-    from mgmtnode.jobs.job import SYSTEM
-
-    logged = cloud.thread.run(cloud.node.parts.events.read(None, 1000, SYSTEM))
-    mine = [(event.name, event.revision) for event in logged if event.resource_uuid == uuid]
+    mine = [(event.name, event.revision) for event in cloud.logged() if event.resource_uuid == uuid]
     assert mine == [("zone.created", 1), ("zone.changed", 2), ("zone.deleted", 3)]
 
 
@@ -75,3 +72,18 @@ def test_of_many_changes_to_one_version_of_a_zone_one_is_done(cloud: Cloud) -> N
     with ThreadPoolExecutor(8) as threads:
         answers = sorted(threads.map(change, range(16)))
     assert answers[0] == 200 and set(answers[1:]) <= {409, 412}
+
+
+def test_a_change_that_waits_behind_the_deletion_of_its_zone_is_not_found(cloud: Cloud) -> None:
+    uuid = cloud.create("zones", name="west")["uuid"]
+    http = cloud.http
+    asked = [
+        http.delete(f"/v1/zones/{uuid}"),
+        *(http.post(f"/v1/zones/{uuid}/actions/disable") for _ in range(5)),
+    ]
+    for answer in asked[1:]:
+        if answer.status_code == 404:
+            continue  # the deletion was faster
+        assert answer.status_code == 202, answer.text
+        ended = http.get(f"/v1/jobs/{answer.json()['uuid']}", params={"wait": 30}).json()
+        assert (ended["state"], ended["error"]["code"]) == ("Failed", "core.not-found")

@@ -1,0 +1,42 @@
+"""Which transport a node has, from its configuration."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from mgmtnode.bus.memory import Hub
+from mgmtnode.bus.transport import Transport
+from mgmtnode.ports import Rng
+
+AMQP = ("amqp", "amqps")
+EXAMPLE = "amqp://USER:PASSWORD@HOST:5672/VHOST"
+
+
+class BadBusUrl(ValueError):
+    """``bus.url`` leads to no broker this product can use. The text does not repeat the password."""
+
+
+def check_url(url: str) -> None:
+    """Empty is right: no broker. Several of one cluster are separated by semicolons. Raises BadBusUrl."""
+    for broker in url.split(";") if url else ():
+        try:
+            parts = urlsplit(broker.strip())
+            known = parts.scheme in AMQP and parts.hostname and parts.port != 0
+        except ValueError:  # a port that is no number
+            known = False
+        if not known:
+            raise BadBusUrl(
+                f"bus.url: expected {EXAMPLE}, amqps:// for TLS, several separated by semicolons, or nothing"
+            )
+
+
+def transport_over(url: str, address: str, *, rng: Rng) -> Transport:
+    """Connects to nothing yet. Raises BadBusUrl."""
+    check_url(url)
+    if not url:
+        return Hub().transport(address)
+    from mgmtnode.bus.amqp import (
+        AmqpTransport,
+    )  # kombu costs a tenth of a second that one node can do without
+
+    return AmqpTransport(url, address, rng=rng)
