@@ -194,7 +194,7 @@ class ManagementNode:
     async def _build(self) -> None:
         address = address_of(self.name, self.membership.incarnation)
         self.bus = Bus(
-            self.name, self.slots, transport_over(self.bus_url, address, rng=self._rng),
+            self.name, self.slots, transport_over(self.bus_url, address, clock=self._clock, rng=self._rng),
             clock=self._clock, rng=self._rng, telemetry=self.telemetry,
         )  # fmt: skip
         edges = Edges(
