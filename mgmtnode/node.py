@@ -26,7 +26,7 @@ from mgmtnode.api.auth import Authenticator
 from mgmtnode.bus.bus import Bus
 from mgmtnode.bus.choice import check_url as check_bus_url
 from mgmtnode.bus.choice import transport_over
-from mgmtnode.bus.transport import address_of
+from mgmtnode.bus.transport import Transport, address_of
 from mgmtnode.cluster import figures
 from mgmtnode.cluster.gate import GatedAgents
 from mgmtnode.cluster.heart import Heart, NoHeart, ThreadHeart
@@ -41,9 +41,9 @@ from mgmtnode.config.file import Properties
 from mgmtnode.db.engine import open_database, sqlite_file
 from mgmtnode.db.lock import DirectoryLock
 from mgmtnode.db.own_connection import label
-from mgmtnode.db.schema import told, upgrade
+from mgmtnode.db.schema import upgrade
 from mgmtnode.db.session import SqlDatabase
-from mgmtnode.errors import UNAVAILABLE, ApiError, Category
+from mgmtnode.db.waiting import until_there
 from mgmtnode.jobs.start import start_runner
 from mgmtnode.loader import require
 from mgmtnode.parts import Edges, Parts, assemble, declare_properties, show_node
@@ -60,7 +60,6 @@ from mgmtnode.telemetry.traces import tracer_to
 
 log = logging.getLogger(__name__)
 
-BOOT_PAUSE = 1.0  # seconds between looks at a database or broker that is away at boot
 SWEEP_SECONDS = 2.0
 PROBE_SECONDS = 2.0
 FORGET_SECONDS = 3600.0
@@ -165,12 +164,12 @@ class ManagementNode:
         self._on_stop("the database", self.db.close)
 
     async def _upgrade(self) -> None:
-        await self._until_there("the database", lambda: asyncio.to_thread(upgrade, self.db, self._manifests))
+        await self._until_there(lambda: asyncio.to_thread(upgrade, self.db, self._manifests))
 
     async def _register(self) -> None:
         """Its queue, its connections and its fence are named after the incarnation, so this comes before them."""
         solitude = Solitude(self.db, self._clock, self.name, alone=not self.bus_url)
-        await self._until_there("the database", solitude.ensure)
+        await self._until_there(solitude.ensure)
         self.lease = Lease(self._clock, forever=self.on_file)
         uuids = UuidSource(self._clock, self._rng)
         self.membership = Membership(
@@ -178,7 +177,7 @@ class ManagementNode:
             heart=self._heart(), lease=self.lease, clock=self._clock, uuids=uuids,
         )  # fmt: skip
         self._on_stop("membership", self.membership.leave)
-        await self._until_there("the database", self.membership.register)
+        await self._until_there(self.membership.register)
 
     def _identity(self) -> Identity:
         port = self._properties.get(core.API_PORT)
@@ -192,11 +191,14 @@ class ManagementNode:
         return ThreadHeart(self.db, self._clock, name=self.name, label=called)
 
     async def _build(self) -> None:
-        address = address_of(self.name, self.membership.incarnation)
         self.bus = Bus(
-            self.name, self.slots, transport_over(self.bus_url, address, clock=self._clock, rng=self._rng),
-            clock=self._clock, rng=self._rng, telemetry=self.telemetry,
-        )  # fmt: skip
+            self.name,
+            self.slots,
+            self._transport(),
+            clock=self._clock,
+            rng=self._rng,
+            telemetry=self.telemetry,
+        )
         edges = Edges(
             name=self.name,
             membership=self.membership,
@@ -213,6 +215,10 @@ class ManagementNode:
         self.parts = assemble(self._manifests, edges)
         await edges.shared.start()
         self._on_stop("what nodes share", edges.shared.stop)
+
+    def _transport(self) -> Transport:
+        address = address_of(self.name, self.membership.incarnation)
+        return transport_over(self.bus_url, address, clock=self._clock, rng=self._rng)
 
     def _shared(self) -> Shared:
         url, cluster = self._properties.get(core.REDIS_URL), self.membership.cluster
@@ -284,7 +290,7 @@ class ManagementNode:
         self.rebalancer.start()
         figures.show(self.telemetry.metrics, self.membership, listeners, self.rebalancer)
         self._on_stop("the rebalancer", self.rebalancer.stop)
-        await self._until_there("the database", self.membership.enter)
+        await self._until_there(self.membership.enter)
 
     async def withdraw(self) -> None:
         """Gives all slots to the other nodes, while the API still answers; within node.drain_seconds."""
@@ -309,28 +315,10 @@ class ManagementNode:
             await api.start()
             self._on_stop("the AMQP API", api.stop)
 
-    async def _until_there(self, what: str, attempt: Callable[[], Awaitable[object]]) -> None:
-        """Makes ``attempt`` again for node.boot_seconds as long as it says that ``what`` is away; of a file only once,
-        because a full disk or a missing permission does not mend itself."""
-        seconds, told_of = self._properties.get(core.BOOT_SECONDS), ""
-        until = self._clock.monotonic() + seconds
-        while True:
-            try:
-                with told(self.db):
-                    await attempt()
-                return
-            except ApiError as error:
-                if error.category is not Category.UNAVAILABLE or self.on_file:
-                    raise
-                why = error.problem.message
-            if self._clock.monotonic() + BOOT_PAUSE >= until:
-                raise UNAVAILABLE.error(f"{what} was away for {seconds:g} s: {why}")
-            if why != told_of:
-                log.warning(
-                    "waiting for %s, for up to %.0f s: %s", what, until - self._clock.monotonic(), why
-                )
-                told_of = why
-            await asyncio.sleep(BOOT_PAUSE)
+    async def _until_there(self, attempt: Callable[[], Awaitable[object]]) -> None:
+        """Waits for a database server. A file is tried once: a full disk does not mend itself."""
+        seconds = 0.0 if self.on_file else self._properties.get(core.BOOT_SECONDS)
+        await until_there(attempt, self.db, self._clock, seconds=seconds)
 
     # what they are made of
 

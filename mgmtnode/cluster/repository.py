@@ -110,6 +110,13 @@ def look(execute: Execute, dialect: str, *, renewed: bool = False) -> Beat:
 
 # who is there
 
+PRESENT_NODES = (
+    select(node.c.name, node.c.incarnation, node.c.state, node.c.label)
+    .where(node.c.state.in_(PRESENT))
+    .order_by(node.c.name)
+)
+SLOT_ROWS = select(*(ring_slot.c[field] for field in SlotRow._fields)).order_by(ring_slot.c.slot)
+
 
 def found_cluster(tx: Tx, uuid: str) -> None:
     """Makes the cluster's row and its slots, once, however many nodes begin with it."""
@@ -126,11 +133,7 @@ def lock(tx: Tx) -> str:
 
 def present(tx: Tx) -> dict[str, NodeRow]:
     """The nodes that are in the cluster."""
-    rows = tx.execute(
-        select(node.c.name, node.c.incarnation, node.c.state, node.c.label)
-        .where(node.c.state.in_(PRESENT))
-        .order_by(node.c.name)
-    )
+    rows = tx.execute(PRESENT_NODES)
     return {str(r[0]): NodeRow(str(r[0]), int(r[1]), NodeState(r[2]), str(r[3])) for r in rows}
 
 
@@ -212,14 +215,7 @@ def end_sessions(tx: Tx, label: str) -> None:
 
 
 def slot_rows(tx: Tx) -> list[SlotRow]:
-    columns = (
-        ring_slot.c.slot,
-        ring_slot.c.owner,
-        ring_slot.c.incarnation,
-        ring_slot.c.epoch,
-        ring_slot.c.target,
-    )
-    rows = tx.execute(select(*columns).order_by(ring_slot.c.slot))
+    rows = tx.execute(SLOT_ROWS)
     return [SlotRow(int(r[0]), r[1], int(r[2]), int(r[3]), r[4]) for r in rows]
 
 

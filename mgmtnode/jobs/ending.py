@@ -33,8 +33,8 @@ def finish(
     steps: list[StepRecord],
     result: Any = None,
     problem: Problem | None = None,
-) -> None:
-    """Writes the end. Raises Fenced if it is not this node's to write."""
+) -> bool:
+    """Writes the end; whether somebody has asked the job to stop. Raises Fenced if it is not this node's to write."""
     row = claimed.row
     values: dict[str, Any] = {
         "state": state,
@@ -46,9 +46,10 @@ def finish(
     }
     if state is JobState.SUCCEEDED:
         values["progress"] = 100
-    jobs.write(tx, row.uuid, claimed.fence, claimed.state, values)
+    cancelled = jobs.write(tx, row.uuid, claimed.fence, claimed.state, values)
     jobs.release(tx, row.resource_uuid, row.uuid)
     _record(tx, jobs, row, state, problem)
+    return cancelled
 
 
 def end_waiting(tx: Tx, jobs: JobRepository, row: JobRow, problem: Problem) -> bool:

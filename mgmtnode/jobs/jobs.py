@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 
 from mgmtnode.bus.bus import Bus
 from mgmtnode.bus.context import current
-from mgmtnode.bus.message import NOTHING, ApiJob, Internal, Nothing, Route, by_resource, to_node
+from mgmtnode.bus.message import NOTHING, ApiJob, Nothing
 from mgmtnode.config.configs import GlobalConfigs
 from mgmtnode.config.global_config import GlobalConfig
 from mgmtnode.db.patience import outlast
@@ -26,12 +26,12 @@ from mgmtnode.jobs.claim import Claimed
 from mgmtnode.jobs.dry_run import plan
 from mgmtnode.jobs.ending import JobEnded, end_waiting
 from mgmtnode.jobs.floor import RunFloor
-from mgmtnode.jobs.job import Caller, Job, JobState, Plan, StepRecord
+from mgmtnode.jobs.job import Caller, Job, JobState, Plan
+from mgmtnode.jobs.messages import GetProgress, Progress, StopJob
 from mgmtnode.jobs.repository import JobRepository
 from mgmtnode.jobs.runner import Runner
 from mgmtnode.ports import UuidSource
 from mgmtnode.ring.slots import Slots
-from mgmtnode.schema import Data
 from mgmtnode.workflow.engine import UNDO_KEY
 
 log = logging.getLogger(__name__)
@@ -59,47 +59,22 @@ Started = tuple[str, str]
 """A job that somebody has begun, and its resource."""
 
 
-class Progress(Data):
-    """Where a running job is right now, as its owner knows."""
-
-    step: str | None = None
-    percent: int = 0
-    steps: list[StepRecord] = []
-
-
-class GetProgress(Internal[Progress], frozen=True, kw_only=True):
-    route: ClassVar[Route] = to_node("node")
-    timeout: ClassVar[float] = 1.0
-
-    node: str
-    job_uuid: str
-
-
-class StopJob(Internal[Nothing], frozen=True, kw_only=True):
-    """Somebody asked a running job to stop: its owner need not wait for the next sweep to find out."""
-
-    route: ClassVar[Route] = by_resource("resource_uuid")
-    timeout: ClassVar[float] = 5.0
-
-    resource_uuid: str
-    job_uuid: str
-
-
 class Ends:
-    """Who waits for the end of which job. Every waiter has an event of its own: the first to leave takes none away."""
+    """Who waits for the end of which job. Every waiter has an event of its own: the first to leave takes none away.
+    They are told in the order they came."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._waiting: dict[str, dict[asyncio.Event, None]] = {}
 
     @contextmanager
     def of(self, uuid: str) -> Iterator[asyncio.Event]:
         event = asyncio.Event()
-        waiting = self._waiting.setdefault(uuid, set())
-        waiting.add(event)
+        waiting = self._waiting.setdefault(uuid, {})
+        waiting[event] = None
         try:
             yield event
         finally:
-            waiting.discard(event)
+            del waiting[event]
             if not waiting:
                 del self._waiting[uuid]
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import Select, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mgmtnode.db.session import Tx
@@ -90,6 +90,25 @@ RELEASE = delete(claim).where(
 )
 KNOWN = select(resource.c.uuid, resource.c.type, resource.c.account_uuid).where(
     resource.c.uuid.in_(bindparam("these", expanding=True))
+)
+ASKED_TO_STOP = select(job.c.uuid).where(job.c.cancel_requested, job.c.state.in_(OPEN))
+
+
+def _with_slots(statement: Select[Any]) -> tuple[Select[Any], Select[Any]]:
+    """For all slots, and for those that are given."""
+    limited = statement.limit(bindparam("most"))
+    return limited, limited.where(job.c.slot.in_(bindparam("slots", expanding=True)))
+
+
+OPEN_AFTER = _with_slots(
+    select(job.c.seq, job.c.uuid, job.c.resource_uuid)
+    .where(job.c.state.in_(OPEN), job.c.seq > bindparam("after"))
+    .order_by(job.c.seq)
+)
+OVERDUE = _with_slots(
+    select(*ROW).where(
+        job.c.state.in_(OPEN), job.c.state == JobState.PENDING, job.c.deadline_at <= bindparam("now")
+    )
 )
 
 
@@ -232,12 +251,8 @@ class JobRepository:
 
     def overdue(self, tx: Tx, slots: Sequence[int] | None, limit: int) -> list[JobRow]:
         """Jobs that wait for their turn though their deadline has passed."""
-        statement = select(*ROW).where(
-            job.c.state.in_(OPEN), job.c.state == JobState.PENDING, job.c.deadline_at <= tx.now
-        )
-        if slots is not None:
-            statement = statement.where(job.c.slot.in_(slots))
-        return [JobRow(**row) for row in tx.execute(statement.limit(limit)).mappings()]
+        found = tx.execute(*_in_slots(OVERDUE, slots, {"now": tx.now, "most": limit}))
+        return [JobRow(**row) for row in found.mappings()]
 
     def hand_over(self, tx: Tx, held: Iterable[tuple[str, int]]) -> None:
         """Gives (job, fence) back in good order: whoever takes it up does not count a crash."""
@@ -252,19 +267,13 @@ class JobRepository:
 
     def cancelled(self, tx: Tx, uuids: Iterable[str]) -> set[str]:
         """Those of the jobs that somebody asked to stop. Few are asked: all of these are read, not all of those."""
-        asked = select(job.c.uuid).where(job.c.cancel_requested, job.c.state.in_(OPEN))
-        return {str(r[0]) for r in tx.execute(asked)}.intersection(uuids)
+        return {str(r[0]) for r in tx.execute(ASKED_TO_STOP)}.intersection(uuids)
 
     def open_in(
         self, tx: Tx, slots: Sequence[int] | None, after: int, limit: int
     ) -> list[tuple[int, str, str]]:
         """(seq, uuid, resource) of open jobs after ``after``, oldest first; ``slots`` None means all."""
-        statement = select(job.c.seq, job.c.uuid, job.c.resource_uuid).where(
-            job.c.state.in_(OPEN), job.c.seq > after
-        )
-        if slots is not None:
-            statement = statement.where(job.c.slot.in_(slots))
-        rows = tx.execute(statement.order_by(job.c.seq).limit(limit))
+        rows = tx.execute(*_in_slots(OPEN_AFTER, slots, {"after": after, "most": limit}))
         return [(int(r[0]), str(r[1]), str(r[2])) for r in rows]
 
     def known(self, tx: Tx, uuids: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -306,6 +315,14 @@ class JobRepository:
         """Deletes ended jobs older than ``before``; returns how many."""
         old = select(job.c.seq).where(job.c.ended_at < before).limit(limit)
         return tx.execute(delete(job).where(job.c.seq.in_(old))).rowcount
+
+
+def _in_slots(
+    statements: tuple[Select[Any], Select[Any]], slots: Sequence[int] | None, values: dict[str, Any]
+) -> tuple[Select[Any], dict[str, Any]]:
+    if slots is None:
+        return statements[0], values
+    return statements[1], values | {"slots": slots}
 
 
 def _open_on(resource_uuid: str) -> Any:

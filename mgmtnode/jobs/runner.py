@@ -11,7 +11,7 @@ from typing import Any
 
 from mgmtnode.db.patience import outlast
 from mgmtnode.db.session import Tx
-from mgmtnode.errors import ApiError, Problem, from_exception
+from mgmtnode.errors import NOT_FOUND, ApiError, Problem, from_exception
 from mgmtnode.jobs.claim import Begin, Claimed, Claims, Outcome, Verdict, refuse_unfit
 from mgmtnode.jobs.ending import ended_as, finish
 from mgmtnode.jobs.job import JobState
@@ -168,9 +168,7 @@ class Runner:
         except Fenced:
             raise
         except Exception as exc:
-            if not isinstance(exc, ApiError):
-                log.exception("job %s: its first step failed", uuid)
-            outcome = await self._claim(uuid, resource_uuid, self._refusing(from_exception(exc).problem))
+            outcome = await self._claim(uuid, resource_uuid, self._refusing(exc))
         if outcome.claimed is not None:
             with self._jobs.watch.working_on(outcome.claimed, began):
                 await self._go_on(outcome.claimed, outcome.verdict)
@@ -207,9 +205,21 @@ class Runner:
         finish(tx, self._jobs, claimed, JobState.SUCCEEDED, steps=[], result=result)
         return True
 
-    def _refusing(self, problem: Problem) -> Begin:
+    def _refusing(self, exc: Exception) -> Begin:
         def begin(tx: Tx, claimed: Claimed) -> bool:
+            problem = from_exception(exc).problem
+            if not isinstance(exc, ApiError):
+                problem = self._gone(tx, claimed, exc) or problem
             finish(tx, self._jobs, claimed, ended_as(problem), steps=[], problem=problem)
             return True
 
         return begin
+
+    def _gone(self, tx: Tx, claimed: Claimed, exc: Exception) -> Problem | None:
+        """A job that waited for the deletion of its resource stumbles over what is not there; anything else that
+        failed is a bug, and logged."""
+        spec, uuid = claimed.spec, claimed.row.resource_uuid
+        if spec.message.creates or spec.may_be_gone or self._jobs.known(tx, [uuid]):
+            log.error("job %s: its first step failed", claimed.row.uuid, exc_info=exc)
+            return None
+        return NOT_FOUND.error(f"there is no {spec.resource_type} {uuid} any more", resource=uuid).problem

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
+import msgspec
+
 from mgmtnode.bus.context import CallContext, current
 from mgmtnode.bus.message import ApiJob
 from mgmtnode.db.patience import outlast
@@ -206,7 +208,18 @@ class FlowRun:
             self._check_stop()
             await self._advance()
         self._check_stop()
-        await self.journal.write(self._finish)
+        await self._end()
+
+    async def _end(self) -> None:
+        """The last SQL steps and the end of the job. None of that happens if somebody has asked it to stop, though this
+        node has not heard of it yet."""
+        before = list(self.live.records), msgspec.json.encode(self._claimed.context)
+        try:
+            await self.journal.write(self._finish)
+        except Stopped:
+            self.live.records = before[0]
+            self._claimed.context = msgspec.json.decode(before[1], type=self._claimed.spec.context)
+            raise
 
     async def _advance(self) -> None:
         """Runs the next step, or the next SQL steps together."""
@@ -304,9 +317,11 @@ class FlowRun:
 
     def _finish(self, tx: Tx) -> None:
         self._run_sql(tx, self._index, len(self._flow.steps))
-        self._succeed(tx)
+        if self._succeed(tx):
+            raise Stopped(CANCELLED.error("cancelled", resource=self.resource_uuid))
 
-    def _succeed(self, tx: Tx) -> None:
+    def _succeed(self, tx: Tx) -> bool:
+        """Whether somebody has asked the job to stop."""
         bind(tx, self._claimed, len(self._flow.steps))
         result = self._flow.result(self._service, tx, self._claimed.context)
-        self.journal.end(tx, JobState.SUCCEEDED, result=result)
+        return self.journal.end(tx, JobState.SUCCEEDED, result=result)

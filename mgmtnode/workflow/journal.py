@@ -113,8 +113,10 @@ class JobJournal:
     def undone(self, tx: Tx) -> None:
         self._write(tx, JobState.ROLLING_BACK, {"steps": self.live.records})
 
-    def end(self, tx: Tx, state: JobState, *, result: Any = None, problem: Problem | None = None) -> None:
-        finish(tx, self._jobs, self._claimed, state, steps=self.live.records, result=result, problem=problem)
+    def end(self, tx: Tx, state: JobState, *, result: Any = None, problem: Problem | None = None) -> bool:
+        """Whether somebody has asked the job to stop."""
+        steps = self.live.records
+        return finish(tx, self._jobs, self._claimed, state, steps=steps, result=result, problem=problem)
 
     def quarantine(self, tx: Tx, reason: str) -> None:
         """Something may be left on a host: keeps what the resource holds from being handed out, and owes a clean-up."""

@@ -8,9 +8,14 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextvars import Context
 
+from mgmtnode.errors import ApiError
+
 log = logging.getLogger(__name__)
 
 AFTER_FAULT = 60.0  # seconds before a visit that raised is tried again
+AFTER_OUTAGE = (
+    2.0  # the same if only the database was away: that a host is back must not take a minute to be seen
+)
 
 
 class Rounds:
@@ -115,6 +120,9 @@ class Rounds:
         pause: float | None = AFTER_FAULT
         try:
             pause = await self._visit(key)
+        except ApiError as error:
+            log.warning("a visit to %s was not possible: %s", key, error)
+            pause = AFTER_OUTAGE if error.problem.retryable else AFTER_FAULT
         except Exception:
             log.exception("a visit to %s failed", key)
         if self._visiting.get(key) is not asyncio.current_task():

@@ -92,8 +92,9 @@ class HostWatcher:
 
     async def take_over(self) -> None:
         """Looks which hosts are this node's: new ones are watched and connected, others left alone."""
-        mine = {r.host.uuid for r in await self._known.load() if self._node.slots.mine(r.host.uuid)}
-        for uuid in set(self.rounds) - mine:
+        records = await self._known.load()
+        mine = dict.fromkeys(r.host.uuid for r in records if self._node.slots.mine(r.host.uuid))
+        for uuid in [uuid for uuid in self.rounds if uuid not in mine]:
             self.drop(uuid)
         for uuid in mine:
             if uuid not in self.rounds:

@@ -12,6 +12,7 @@ from mgmtnode.bus.message import ApiJob
 from mgmtnode.errors import ApiError
 from mgmtnode.jobs.acceptance import JOB_QUEUE
 from mgmtnode.jobs.job import Caller, Job, JobState
+from mgmtnode.ring.slots import slot_of
 from mgmtnode.schema import Uuid
 from tests.virtual_time import run
 from tests.workshop.contract import (
@@ -60,6 +61,28 @@ def test_a_light_flow_costs_three_commits_and_a_recorded_step_one_more(
             assert [(s.name, s.state) for s in job.steps or []] == [
                 ("look", "Done"), ("polish", "Done"), ("note", "Done"),
             ]  # fmt: skip
+
+    run(story)
+    world.check_quiet()
+
+
+def test_jobs_that_are_announced_in_the_wrong_order_run_in_the_right_one(world: World) -> None:
+    """The reply to the later COMMIT may come first. Found by the simulation: the two waited for each other."""
+
+    async def story() -> None:
+        async with world.life() as core:
+            uuid = await gadget(core)
+            runner = core.jobs.runner
+            assert runner is not None
+            runner.hold([slot_of(uuid)])
+            first, second = [await core.accept(TouchGadget(uuid=uuid, note=note)) for note in ("1", "2")]
+            runner.release([slot_of(uuid)])
+            runner.offer(world.row(second.uuid).seq, second.uuid, uuid)
+            await asyncio.sleep(0)
+            runner.offer(world.row(first.uuid).seq, first.uuid, uuid)
+            async with asyncio.timeout(10):
+                assert (await core.end(second)).state is (await core.end(first)).state is JobState.SUCCEEDED
+            assert world.row(first.uuid).ended_at <= world.row(second.uuid).ended_at
 
     run(story)
     world.check_quiet()

@@ -9,6 +9,7 @@ import pytest
 
 from mgmtnode.jobs.job import Job, JobState
 from mgmtnode.jobs.jobs import UNDO_SECONDS
+from mgmtnode.jobs.repository import JobRepository
 from tests.virtual_time import run
 from tests.workshop.contract import BROKEN, JAMMED, BuildGadget, PolishGadget, TouchGadget
 from tests.workshop.world import HOST, ME, Core, World
@@ -156,6 +157,26 @@ def test_a_cancel_at_each_step_rolls_back(world: World, place: str, after: bool)
 
     job = run(story)
     assert (job.state, job.error and job.error.code) == (JobState.CANCELLED, "core.cancelled")
+    undone(world, job)
+
+
+@pytest.mark.parametrize("place", OUTSIDE)
+def test_a_cancel_that_only_the_database_knows_of_rolls_back_before_the_end(world: World, place: str) -> None:
+    """As when another node took it, and its message is lost or late."""
+
+    async def story() -> Job:
+        async with world.life() as core:
+            job = await core.accept(BuildGadget(name="g"))
+
+            def cancel() -> None:
+                assert world.database.run(lambda tx: JobRepository().request_cancel(tx, job.uuid))
+
+            world.deeds[place] = cancel
+            return await core.end(job)
+
+    job = run(story)
+    assert (job.state, job.error and job.error.code) == (JobState.CANCELLED, "core.cancelled")
+    assert [step.state for step in job.steps or []][-1] == "Waiting"
     undone(world, job)
 
 

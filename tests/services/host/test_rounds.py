@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from services.host.rounds import AFTER_FAULT, Rounds
+from mgmtnode.errors import DATABASE_DOWN
+from services.host.rounds import AFTER_FAULT, AFTER_OUTAGE, Rounds
 from tests.virtual_time import run
 
 
@@ -18,6 +19,7 @@ class Walk:
         self.rounds = Rounds(self.visit, lambda: at_once)
         self.answer: dict[str, float | None] = {}
         self.broken: set[str] = set()
+        self.away: set[str] = set()
 
     async def visit(self, key: str) -> float | None:
         self.visits.append((round(asyncio.get_running_loop().time(), 6), key))
@@ -28,6 +30,8 @@ class Walk:
                 await asyncio.sleep(self.takes)
             if key in self.broken:
                 raise RuntimeError("a bug")
+            if key in self.away:
+                raise DATABASE_DOWN.error("away")
             return self.answer.get(key, 60.0)
         finally:
             self.now -= 1
@@ -130,6 +134,19 @@ def test_a_visit_that_raises_does_not_end_the_rounds() -> None:
         return walk
 
     assert run(story).times("a") == [0.0, AFTER_FAULT]
+
+
+def test_a_visit_that_was_not_possible_is_tried_again_soon() -> None:
+    async def story() -> Walk:
+        walk = Walk()
+        walk.away.add("a")
+        walk.rounds.start()
+        walk.rounds.add("a", 0.0)
+        await asyncio.sleep(AFTER_OUTAGE + 1)
+        await walk.rounds.stop()
+        return walk
+
+    assert run(story).times("a") == [0.0, AFTER_OUTAGE]
 
 
 def test_a_key_that_is_added_again_during_its_visit_is_visited_as_a_new_one() -> None:

@@ -72,3 +72,18 @@ def test_of_many_changes_to_one_version_of_a_zone_one_is_done(cloud: Cloud) -> N
     with ThreadPoolExecutor(8) as threads:
         answers = sorted(threads.map(change, range(16)))
     assert answers[0] == 200 and set(answers[1:]) <= {409, 412}
+
+
+def test_a_change_that_waits_behind_the_deletion_of_its_zone_is_not_found(cloud: Cloud) -> None:
+    uuid = cloud.create("zones", name="west")["uuid"]
+    http = cloud.http
+    asked = [
+        http.delete(f"/v1/zones/{uuid}"),
+        *(http.post(f"/v1/zones/{uuid}/actions/disable") for _ in range(5)),
+    ]
+    for answer in asked[1:]:
+        if answer.status_code == 404:
+            continue  # the deletion was faster
+        assert answer.status_code == 202, answer.text
+        ended = http.get(f"/v1/jobs/{answer.json()['uuid']}", params={"wait": 30}).json()
+        assert (ended["state"], ended["error"]["code"]) == ("Failed", "core.not-found")
