@@ -58,9 +58,13 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> Iterator[Pair]:
+@pytest.fixture(scope="module", params=["rabbitmq", "redis"])
+def pair(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer
+) -> Iterator[Pair]:
     variables = LOGGED | {"MGMTNODE_REDIS_URL": redis_server.url}
+    if request.param == "redis":
+        variables["MGMTNODE_BUS_URL"] = redis_server.url
     cluster = LocalCluster(tmp_path_factory.mktemp("pair"), 2, variables=variables)
     try:
         cluster.start()
