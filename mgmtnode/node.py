@@ -218,7 +218,7 @@ class ManagementNode:
 
     def _transport(self) -> Transport:
         address = address_of(self.name, self.membership.incarnation)
-        return transport_over(self.bus_url, address, rng=self._rng)
+        return transport_over(self.bus_url, address, clock=self._clock, rng=self._rng)
 
     def _shared(self) -> Shared:
         url, cluster = self._properties.get(core.REDIS_URL), self.membership.cluster

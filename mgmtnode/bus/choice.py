@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 
 from mgmtnode.bus.memory import Hub
 from mgmtnode.bus.transport import Transport
-from mgmtnode.ports import Rng
+from mgmtnode.ports import Clock, Rng
 
-AMQP = ("amqp", "amqps")
+AMQP, REDIS = ("amqp", "amqps"), ("redis", "rediss")
 EXAMPLE = "amqp://USER:PASSWORD@HOST:5672/VHOST"
 
 
@@ -21,20 +21,26 @@ def check_url(url: str) -> None:
     for broker in url.split(";") if url else ():
         try:
             parts = urlsplit(broker.strip())
-            known = parts.scheme in AMQP and parts.hostname and parts.port != 0
+            known = parts.scheme in (*AMQP, *REDIS) and parts.hostname and parts.port != 0
+            known = known and not (parts.scheme in REDIS and ";" in url)
         except ValueError:  # a port that is no number
             known = False
         if not known:
             raise BadBusUrl(
-                f"bus.url: expected {EXAMPLE}, amqps:// for TLS, several separated by semicolons, or nothing"
+                f"bus.url: expected {EXAMPLE}, amqps:// for TLS, several brokers of one cluster separated by "
+                "semicolons; or redis://HOST:6379/0, rediss:// for TLS; or nothing, for one node"
             )
 
 
-def transport_over(url: str, address: str, *, rng: Rng) -> Transport:
+def transport_over(url: str, address: str, *, clock: Clock, rng: Rng) -> Transport:
     """Connects to nothing yet. Raises BadBusUrl."""
     check_url(url)
     if not url:
         return Hub().transport(address)
+    if urlsplit(url).scheme in REDIS:
+        from mgmtnode.bus.redis import RedisTransport
+
+        return RedisTransport(url, address, clock=clock, rng=rng)
     from mgmtnode.bus.amqp import (
         AmqpTransport,
     )  # kombu costs a tenth of a second that one node can do without

@@ -1,6 +1,7 @@
 """The Transport port: carries batches of envelopes between nodes. The bus knows nothing else of the network.
 
     AmqpTransport     mgmtnode/bus/amqp.py     RabbitMQ
+    RedisTransport    mgmtnode/bus/redis.py    Redis, for small installations
     MemoryTransport   mgmtnode/bus/memory.py   several buses in one process
 
 It promises little: a batch arrives once, twice or never, batches of one sender usually in order. Deadlines,

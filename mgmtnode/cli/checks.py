@@ -119,6 +119,8 @@ def database(properties: Properties) -> Outcome:
 
 
 def broker(properties: Properties) -> Outcome:
+    if urlsplit(properties.get(BUS_URL)).scheme in ("redis", "rediss"):
+        return _redis(properties, BUS_URL)
     return _amqp(properties, BUS_URL, "in memory; for one node only")
 
 
@@ -142,17 +144,19 @@ def _amqp(properties: Properties, prop: GlobalProperty[str], unset: str) -> Outc
 
 
 def redis(properties: Properties) -> Outcome:
-    url = properties.get(REDIS_URL)
-    if not url:
-        return Level.OK, "not used"
-    parts = urlsplit(url)
-    with _connected(parts.hostname or "", parts.port or 6379) as link:
+    return _redis(properties, REDIS_URL) if properties.get(REDIS_URL) else (Level.OK, "not used")
+
+
+def _redis(properties: Properties, prop: GlobalProperty[str]) -> Outcome:
+    """Only that a Redis answers; a password is tried when the node starts."""
+    parts = urlsplit(properties.get(prop))
+    with _connected(parts.hostname or "", parts.port or 6379) as raw:
+        link = _wrapped(raw, parts.hostname or "", properties) if parts.scheme == "rediss" else raw
         link.sendall(b"PING\r\n")
         answer = link.recv(64)
     talks = answer.startswith((b"+PONG", b"-NOAUTH", b"-DENIED"))
-    return (
-        Level.OK if talks else Level.FAILED
-    ), f"{properties.shown(REDIS_URL)} answers {answer.strip().decode()}"
+    text = f"{properties.shown(prop)} answers {answer.strip().decode(errors='replace')}"
+    return (Level.OK if talks else Level.FAILED), text
 
 
 def clock(properties: Properties) -> Outcome:

@@ -65,7 +65,8 @@ DATABASE_CONNECTIONS = GlobalProperty(
 BUS_URL = GlobalProperty(
     "bus.url",
     "",
-    "amqp://USER:PASSWORD@HOST:5672/VHOST, or amqps://. Empty: in memory, for one node",
+    "amqp://USER:PASSWORD@HOST:5672/VHOST, or amqps://; for small installations redis://HOST:6379/0, or rediss://. "
+    "Empty: in memory, for one node",
     secret=True,
 )
 BUS_CA = GlobalProperty(

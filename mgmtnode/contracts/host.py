@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
@@ -200,12 +201,18 @@ class HostEvacuation(Protocol):
     async def evacuate(self, job: JobHandle, host: Host) -> None: ...
 
 
+AskAgain = Callable[[], Awaitable[list[ReportedVm]]]
+
+
 @extension_point
 class HostVmsReported(Protocol):
-    """Hears what a host says it runs, after each ping and reconnect. ``asked_at``: before the host was asked; what
-    changed after that is newer than the report."""
+    """Hears what a host says it runs, after each ping and reconnect. What is recorded may be newer than that, and the
+    clocks of the nodes that recorded it do not tell: who finds a difference asks ``again``, and gets an answer that is
+    newer than what it has read."""
 
-    async def vms_reported(self, host: Host, asked_at: datetime, vms: list[ReportedVm]) -> None: ...
+    async def vms_reported(self, host: Host, vms: list[ReportedVm], again: AskAgain) -> None:
+        """Raises what ``again`` does when the host does not answer; then it is told anew with the next ping."""
+        ...
 
     async def vms_unknown(self, host: Host) -> None:
         """The host has been out of reach for longer than the grace period."""

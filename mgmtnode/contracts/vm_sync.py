@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, ClassVar
 
 from mgmtnode.bus.message import Api, ApiJob, Nothing
@@ -10,8 +9,9 @@ from mgmtnode.schema import Ref, Uuid
 
 
 class ObserveVm(ApiJob[Nothing], frozen=True, kw_only=True):
-    """A host was asked at ``asked_at`` and said ``power`` of the VM; None: it is not there. ``Unknown``: the host is
-    out of reach. Without effect if the VM changed since. A stopped or unknown VM that runs there is taken over."""
+    """A host was asked, when the VM was known to be in this ``revision``, and said ``power`` of it; None: it is not
+    there. ``Unknown``: the host is out of reach. Without effect if the VM changed since. A stopped or unknown VM that
+    runs there is taken over."""
 
     api: ClassVar[Api] = Api("vm.observe", "", "", "Take over what a host reported", admin=True)
     resource_type: ClassVar[str] = "vm"
@@ -19,7 +19,7 @@ class ObserveVm(ApiJob[Nothing], frozen=True, kw_only=True):
 
     uuid: Annotated[Uuid, Ref("vm")]
     host_uuid: Uuid
-    asked_at: datetime
+    revision: int
     power: str | None
 
 

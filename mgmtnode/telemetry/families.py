@@ -145,9 +145,7 @@ SLOTS_OWNED = Gauge("slots_owned", "Slots of the ring that this node owns")
 RING_VERSION = Gauge(
     "ring_version", "Version of the ring that this node knows; differs for long only in trouble"
 )
-LEASE_SECONDS = Gauge(
-    "lease_age_seconds", "Time since this node last proved that it lives; 0 while its lease holds"
-)
+LEASE_SECONDS = Gauge("lease_age_seconds", "Time since this node last proved that it lives")
 EVICTIONS = Total("evictions", "Nodes that this node found dead and removed")
 SLOTS_MOVED = Total("slots_moved", "Slots gained and lost by this node", ("direction",))
 SLOTS_OVERDUE = Total("slots_overdue", "Slots taken from a node that was to hand them over and did not")

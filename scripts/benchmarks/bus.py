@@ -1,6 +1,6 @@
-"""Measures the bus: a local call, and calls to a second process over a private RabbitMQ.
+"""Measures the bus: a local call, and calls to a second process over a private RabbitMQ or Redis.
 
-usage: scripts/bench bus [--seconds 3] [--local-only]
+usage: scripts/bench bus [--seconds 3] [--over rabbitmq|redis] [--local-only]
 
 Prints one JSON object. Run it on a machine that does nothing else: the figures halve under load.
 """
@@ -17,15 +17,15 @@ from typing import ClassVar
 
 import uvloop
 
-from mgmtnode.bus.amqp import AmqpTransport
 from mgmtnode.bus.bus import Bus
+from mgmtnode.bus.choice import transport_over
 from mgmtnode.bus.memory import Hub
 from mgmtnode.bus.message import Internal, Route, to_node
 from mgmtnode.bus.transport import Transport, address_of
 from mgmtnode.ports import SystemClock, SystemRng
 from mgmtnode.ring.slots import SLOTS, SlotOwner, Slots
 from mgmtnode.schema import Data
-from mgmtnode.testing.servers import RabbitServer
+from mgmtnode.testing.servers import RabbitServer, RedisServer
 from scripts.benchmarks.processes import cpu_of
 
 OUTSTANDING = (1, 10, 100, 1000)
@@ -73,7 +73,7 @@ async def local(name: str, seconds: float) -> float:
 async def remote(url: str, seconds: float, server: int) -> dict[str, dict[str, float]]:
     """By calls outstanding: calls a second, and µs of CPU for each, of the calling process and of both. ``server``:
     the pid of the one that answers."""
-    bus = make_bus("a", AmqpTransport(url, address_of("a", 0), rng=SystemRng()))
+    bus = make_bus("a", transport_over(url, address_of("a", 0), clock=SystemClock(), rng=SystemRng()))
     await bus.start()
     msg = Ask(node="b", text=PAYLOAD)
     figures = {}
@@ -100,24 +100,24 @@ async def remote(url: str, seconds: float, server: int) -> dict[str, dict[str, f
 
 async def serve(url: str) -> None:
     """Until its standard input ends."""
-    bus = make_bus("b", AmqpTransport(url, address_of("b", 0), rng=SystemRng()))
+    bus = make_bus("b", transport_over(url, address_of("b", 0), clock=SystemClock(), rng=SystemRng()))
     await bus.start()
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.read)
     await bus.stop()
 
 
-def over_rabbitmq(seconds: float) -> dict[str, dict[str, float]]:
-    with RabbitServer() as rabbit:
+def over(broker: RabbitServer | RedisServer, seconds: float) -> dict[str, dict[str, float]]:
+    with broker:
         # Imported, not run as __main__: messages are called after the module that defines them.
         serve = "from scripts.benchmarks.bus import main; main()"
-        command = [sys.executable, "-c", serve, "--serve", rabbit.url]
+        command = [sys.executable, "-c", serve, "--serve", broker.url]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
             assert server.stdout is not None and server.stdin is not None
             if server.stdout.readline() != b"ready\n":
                 raise SystemExit("the serving process did not start")
             try:
-                return uvloop.run(remote(rabbit.url, seconds, server.pid))
+                return uvloop.run(remote(broker.url, seconds, server.pid))
             finally:
                 server.stdin.close()
 
@@ -127,6 +127,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seconds", type=float, default=3.0, help="for each figure")
+    parser.add_argument("--over", choices=("rabbitmq", "redis"), default="rabbitmq", help="a private one")
     parser.add_argument("--local-only", action="store_true")
     parser.add_argument("--serve", metavar="URL", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -138,7 +139,8 @@ def main() -> None:
         "local_serial_us": round(uvloop.run(local("serial", options.seconds)), 2),
     }
     if not options.local_only:
-        figures["rabbitmq_outstanding"] = over_rabbitmq(options.seconds)
+        broker = RedisServer() if options.over == "redis" else RabbitServer()
+        figures[f"{options.over}_outstanding"] = over(broker, options.seconds)
     print(json.dumps(figures, indent=2))
 
 

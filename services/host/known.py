@@ -27,6 +27,8 @@ class KnownHosts:
         """Raises host.not-connected for a host that is out of reach, core.not-found."""
         record = await self.get(uuid)
         if record.host.status is HostStatus.DISCONNECTED:
+            record = await self.read(uuid)  # somebody may have connected it, and the event got lost
+        if record.host.status is HostStatus.DISCONNECTED:
             raise HOST_NOT_CONNECTED.error(
                 f"host {record.host.name} ({record.host.management_ip}) is not connected", resource=uuid
             )

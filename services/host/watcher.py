@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from datetime import datetime
 
 from mgmtnode.contracts.host import HostDisconnected, HostState, HostStatus
 from mgmtnode.contracts.hypervisor import HostReport
@@ -139,7 +138,7 @@ class HostWatcher:
         if record.host.status is HostStatus.CONNECTING:
             return self._interval()
         watch = self._watches.setdefault(uuid, Watch())
-        asked_at, commands = self._node.clock.now(), watch.commands
+        commands = watch.commands
         try:
             report = await self._drivers.report(record)
         except ApiError as exc:
@@ -149,7 +148,7 @@ class HostWatcher:
         if self._is_back(record, report):
             return self._interval()
         watch.silent_since, watch.told_unknown = None, False
-        await self._pass_on(record, watch, report, asked_at, commands)
+        await self._pass_on(record, watch, report, commands)
         return self._interval()
 
     async def _failed(self, record: HostRecord, watch: Watch, why: ApiError) -> float:
@@ -193,9 +192,7 @@ class HostWatcher:
             self.reconnects.request(host.uuid)
         return True
 
-    async def _pass_on(
-        self, record: HostRecord, watch: Watch, report: HostReport, asked_at: datetime, commands: int
-    ) -> None:
+    async def _pass_on(self, record: HostRecord, watch: Watch, report: HostReport, commands: int) -> None:
         if record.host.state in LEAVING:
             watch.told = None
             return
@@ -204,7 +201,7 @@ class HostWatcher:
         fresh = now - watch.told_at < self._node.config.get(VM_SYNC_INTERVAL)
         if digest == watch.told and watch.covered == commands and fresh:
             return
-        if await self._reports.tell(record, asked_at, report):
+        if await self._reports.tell(record, report):
             watch.told, watch.told_at, watch.covered = digest, now, commands
 
     def _spread(self) -> float:

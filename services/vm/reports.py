@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mgmtnode.contracts.host import Host, ReportedVm
+from mgmtnode.contracts.host import AskAgain, Host, ReportedVm
 from mgmtnode.contracts.hypervisor import VmPower
 from mgmtnode.contracts.vm import VmState
 from mgmtnode.contracts.vm_events import StrangerVmFound
@@ -16,13 +16,15 @@ from mgmtnode.db.session import Tx
 from mgmtnode.errors import NOT_FOUND, QUEUE_FULL, ApiError
 from mgmtnode.jobs.job import SYSTEM
 from services.vm.config import STRANGER_POLICY
-from services.vm.repository import Placed, VmRow
+from services.vm.repository import Placed
 from services.vm.sync import ALIVE, HOMELESS, STATE_OF
 
 if TYPE_CHECKING:
     from services.vm.service import VmService
 
 log = logging.getLogger(__name__)
+
+Powers = Mapping[str, str]
 
 
 class HostReports:
@@ -32,53 +34,64 @@ class HostReports:
         self._service = service
         self._strangers: dict[str, set[str]] = {}
 
-    async def vms_reported(self, host: Host, asked_at: datetime, vms: list[ReportedVm]) -> None:
-        reported = {vm.uuid: vm.power for vm in vms if vm.power != VmPower.INCOMING}
-        recorded = await self._recorded(host)
-        for row in recorded:
-            power = reported.get(row.uuid)
-            if STATE_OF.get(power) not in (row.state, None):
-                await self._observe(row.uuid, host.uuid, asked_at, power)
-        known = {row.uuid for row in recorded}
-        await self._look_at_others(host, asked_at, {u: p for u, p in reported.items() if u not in known})
+    async def vms_reported(self, host: Host, vms: list[ReportedVm], again: AskAgain) -> None:
+        """A VM may have changed since the host was asked. So where a report differs from what is recorded, the host is
+        asked again, and its answer is newer than what it is compared with; each observation says which revision of the
+        VM that was."""
+        reported = _powers(vms)
+        recorded = await self._recorded(host, reported)
+        differing = [
+            u for u in recorded.keys() | reported.keys() if _differs(host, recorded.get(u), reported.get(u))
+        ]
+        if differing:
+            now = _powers(await again())
+            reported = {uuid: now[uuid] for uuid in differing if uuid in now}
+        strangers: set[str] = set()
+        for uuid in sorted(differing):
+            row, power = recorded.get(uuid), reported.get(uuid)
+            if not _differs(host, row, power):
+                continue
+            if row is not None and _observable(host, row, power):
+                await self._observe(uuid, host.uuid, row.revision, power)
+            elif power is not None:
+                strangers.add(uuid)
+        await self._tell_of(host, strangers, recorded, reported)
 
     async def vms_unknown(self, host: Host) -> None:
-        now = self._service.node.clock.now()
-        for row in await self._recorded(host):
-            if row.state != VmState.UNKNOWN:
-                await self._observe(row.uuid, host.uuid, now, "Unknown")
+        for uuid, row in (await self._recorded(host, ())).items():
+            if row.state != VmState.UNKNOWN and not row.busy:
+                await self._observe(uuid, host.uuid, row.revision, "Unknown")
 
-    async def _recorded(self, host: Host) -> list[VmRow]:
-        """The VMs of the host that no job works on."""
-        return await self._service.node.db.read(lambda tx: self._service.vms.at_rest_on(tx, host.uuid))
+    async def _recorded(self, host: Host, others: Iterable[str]) -> dict[str, Placed]:
+        """The VMs of the host, and those of ``others`` that exist."""
+        vms, uuids = self._service.vms, list(others)
+        return await self._service.node.db.read(
+            lambda tx: vms.placed_on(tx, host.uuid) | vms.placed(tx, uuids)
+        )
 
-    async def _observe(self, uuid: str, host_uuid: str, asked_at: datetime, power: str | None) -> None:
-        message = ObserveVm(uuid=uuid, host_uuid=host_uuid, asked_at=asked_at, power=power)
+    async def _observe(self, uuid: str, host_uuid: str, revision: int, power: str | None) -> None:
+        message = ObserveVm(uuid=uuid, host_uuid=host_uuid, revision=revision, power=power)
         try:
             await self._service.node.jobs.accept(message, SYSTEM)
         except ApiError as exc:
             if exc.code not in (NOT_FOUND.id, QUEUE_FULL.id):  # it is gone, or enough is being done to it
                 raise
 
-    async def _look_at_others(self, host: Host, asked_at: datetime, powers: dict[str, str]) -> None:
-        """VMs that run here and are not recorded here: come from elsewhere, or strangers, told of once."""
-        node, vms = self._service.node, self._service.vms
-        placed = await node.db.read(lambda tx: vms.placed(tx, list(powers))) if powers else {}
-        strangers: set[str] = set()
-        for uuid, power in powers.items():
-            where = placed.get(uuid)
-            if where is None or where.state == VmState.DESTROYED:
-                strangers.add(uuid)
-            elif where.busy or where.updated_at > asked_at:
-                continue  # on its way here, or away
-            elif where.state in HOMELESS and STATE_OF.get(power) in ALIVE:
-                await self._observe(uuid, host.uuid, asked_at, power)
-            else:
-                strangers.add(uuid)
+    async def _tell_of(
+        self, host: Host, strangers: set[str], recorded: Mapping[str, Placed], powers: Powers
+    ) -> None:
+        """Strangers are told of once. One of ours that was not there before may just have come here."""
         fresh = strangers - self._strangers.get(host.uuid, set())
         self._strangers[host.uuid] = strangers
+        if not fresh:
+            return
+        vms = self._service.vms
+        now = await self._service.node.db.read(lambda tx: vms.placed(tx, sorted(fresh)))
         for uuid in sorted(fresh):
-            await self._found(host, uuid, powers[uuid], placed.get(uuid))
+            if now.get(uuid) == recorded.get(uuid):
+                await self._found(host, uuid, powers[uuid], now.get(uuid))
+            else:
+                strangers.discard(uuid)
 
     async def _found(self, host: Host, uuid: str, power: str, where: Placed | None) -> None:
         node = self._service.node
@@ -88,6 +101,24 @@ class HostReports:
         ours = where is not None and where.state != VmState.DESTROYED
         if node.config.get(STRANGER_POLICY) == "Destroy" and not ours:
             await node.jobs.accept(DestroyStranger(vm_uuid=uuid, host_uuid=host.uuid), SYSTEM)
+
+
+def _powers(vms: list[ReportedVm]) -> Powers:
+    return {vm.uuid: vm.power for vm in vms if vm.power != VmPower.INCOMING}
+
+
+def _differs(host: Host, row: Placed | None, power: str | None) -> bool:
+    """Whether a VM is not as it is recorded; one that a job works on is as it should be."""
+    if row is not None and row.busy:
+        return False
+    if row is None or row.host_uuid != host.uuid:
+        return power is not None
+    return STATE_OF.get(power) not in (row.state, None)
+
+
+def _observable(host: Host, row: Placed, power: str | None) -> bool:
+    """Whether the VM may be as reported, and not a second one, or one that should be no more."""
+    return row.host_uuid == host.uuid or (row.state in HOMELESS and STATE_OF.get(power) in ALIVE)
 
 
 def _record(event: StrangerVmFound, tx: Tx) -> None:

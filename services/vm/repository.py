@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, insert, select, update
 
 from mgmtnode.contracts.vm import VM, Vm, VmState
 from mgmtnode.contracts.vm_events import VmStateChanged
@@ -37,16 +37,19 @@ class VmRow(msgspec.Struct, frozen=True):
 
 
 class Placed(msgspec.Struct, frozen=True):
-    """Where a VM is recorded. ``busy``: a job works on it."""
+    """Where a VM is recorded, in which ``revision`` of it. ``busy``: a job works on it."""
 
     state: VmState
     host_uuid: str | None
-    updated_at: datetime
+    revision: int
     busy: bool
 
 
 ROW = tuple(vm.c[field] for field in VmRow.__struct_fields__)
 BUSY = select(claim.c.resource_uuid).where(claim.c.resource_uuid == vm.c.uuid).exists()
+PLACED = select(vm.c.uuid, vm.c.state, vm.c.host_uuid, core.c.revision, BUSY).join(
+    core, core.c.uuid == vm.c.uuid
+)
 CHUNK = 500
 
 # Written once: building a statement costs more than running it.
@@ -97,19 +100,15 @@ class VmRepository:
         rows = tx.execute(select(*ROW).where(vm.c.host_uuid == host_uuid).order_by(vm.c.uuid))
         return [VmRow(row[0], VmState(row[1]), *row[2:]) for row in rows]
 
-    def at_rest_on(self, tx: Tx, host_uuid: str) -> list[VmRow]:
-        """The VMs of a host that no job works on."""
-        rows = tx.execute(select(*ROW).where(vm.c.host_uuid == host_uuid, ~BUSY).order_by(vm.c.uuid))
-        return [VmRow(row[0], VmState(row[1]), *row[2:]) for row in rows]
+    def placed_on(self, tx: Tx, host_uuid: str) -> dict[str, Placed]:
+        """The VMs of a host, by uuid."""
+        return _placed(tx, vm.c.host_uuid == host_uuid)
 
     def placed(self, tx: Tx, uuids: Sequence[str]) -> dict[str, Placed]:
         """Where those of the VMs are that exist."""
         found: dict[str, Placed] = {}
-        columns = (vm.c.uuid, vm.c.state, vm.c.host_uuid, core.c.updated_at, BUSY)
-        statement = select(*columns).join(core, core.c.uuid == vm.c.uuid)
         for start in range(0, len(uuids), CHUNK):
-            for r in tx.execute(statement.where(vm.c.uuid.in_(uuids[start : start + CHUNK]))):
-                found[str(r[0])] = Placed(VmState(r[1]), r[2], r[3], bool(r[4]))
+            found |= _placed(tx, vm.c.uuid.in_(uuids[start : start + CHUNK]))
         return found
 
     def destroyed_before(self, tx: Tx, moment: datetime, *, after: str, limit: int) -> list[str]:
@@ -117,3 +116,8 @@ class VmRepository:
         where = (vm.c.state == VmState.DESTROYED) & (vm.c.destroyed_at < moment) & (vm.c.uuid > after)
         rows = tx.execute(select(vm.c.uuid).where(where).order_by(vm.c.uuid).limit(limit))
         return [str(r[0]) for r in rows]
+
+
+def _placed(tx: Tx, where: ColumnElement[bool]) -> dict[str, Placed]:
+    rows = tx.execute(PLACED.where(where))
+    return {str(r[0]): Placed(VmState(r[1]), r[2], int(r[3]), bool(r[4])) for r in rows}

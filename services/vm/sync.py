@@ -33,9 +33,8 @@ HOMELESS = (VmState.STOPPED, VmState.UNKNOWN)
 def observe(service: VmService, tx: Tx, msg: ObserveVm) -> Nothing:
     """Takes over an observation, unless the VM has changed since it was made. Runs in turn with the jobs of the VM, so
     a transitional state is what a job left that was given up."""
-    vm = service.vms.inventory(tx, msg.uuid)
     after = STATE_OF.get(msg.power)
-    if after is None or vm.updated_at > msg.asked_at:
+    if after is None or service.vms.placed(tx, [msg.uuid])[msg.uuid].revision != msg.revision:
         return NOTHING
     row = service.vms.get(tx, msg.uuid)
     if row.host_uuid == msg.host_uuid:

@@ -29,6 +29,7 @@ VIOLATIONS = [
     ("owner-kombu", "mgmtnode/bus/planted.py", "from amqp import exceptions"),
     ("owner-uhashring", "mgmtnode/ring/planted.py", "from uhashring import HashRing"),
     ("owner-redis", "mgmtnode/api/planted.py", "import redis.asyncio"),
+    ("owner-redis", "mgmtnode/bus/planted.py", "import limits"),
     ("owner-web", "mgmtnode/node.py", "import uvicorn"),
     ("owner-web", "services/zone/planted.py", "from starlette.requests import Request"),
     ("owner-httpx", "services/zone/planted.py", "import httpx"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,3 +78,16 @@ def test_a_newer_database_is_a_matter_of_configuration(
         code, _, err = run(command)
         assert code == 78
         assert "newer than this release: it has revision core_0042" in err
+
+
+@pytest.mark.integration
+def test_four_processes_at_once_upgrade_once_and_all_succeed(postgres_url: str, tmp_path: Path) -> None:
+    file = tmp_path / "mgmtnode.toml"
+    file.write_text(f'[node]\ndata_dir = "{tmp_path}"\n[database]\nurl = "{postgres_url}"\n')
+    command = [sys.executable, "-m", "mgmtnode.cli", "db", "upgrade", "--config", str(file)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    told = [process.communicate(timeout=120)[0].strip() for process in running]
+    assert [process.returncode for process in running] == [0] * 4
+    told.sort(key=len)
+    assert told[:3] == ["up to date already"] * 3
+    assert told[3].startswith("up to date; applied core_0001, ")

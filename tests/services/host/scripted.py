@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from mgmtnode.agents.port import UNREACHABLE
 from mgmtnode.bus.context import current
-from mgmtnode.contracts.host import Host, HostCapacityChanged, HostEvacuation, HostVmsReported, ReportedVm
+from mgmtnode.contracts.host import (
+    AskAgain,
+    Host,
+    HostCapacityChanged,
+    HostEvacuation,
+    HostVmsReported,
+    ReportedVm,
+)
 from mgmtnode.contracts.hypervisor import (
     HostAddress,
     HostFacts,
@@ -150,7 +156,7 @@ class Neighbour:
         await SCRIPT.held("evacuate")
         SCRIPT.check("evacuate")
 
-    async def vms_reported(self, host: Host, asked_at: datetime, vms: list[ReportedVm]) -> None:
+    async def vms_reported(self, host: Host, vms: list[ReportedVm], again: AskAgain) -> None:
         SCRIPT.check("vms_reported")
         SCRIPT.heard.append(("vms", (host.uuid, [vm.uuid for vm in vms])))
 

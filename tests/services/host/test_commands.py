@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mgmtnode.contracts.host import HostStatus
 from mgmtnode.contracts.hypervisor import PerformOnHost, SealOnHost, VmAction, VmPower
 from mgmtnode.errors import ApiError
 from tests.services.host.conftest import Rack
@@ -67,6 +68,16 @@ def test_a_disconnected_host_takes_no_commands_but_is_sealed_if_it_can_be(rack: 
     with pytest.raises(ApiError) as unreachable:
         rack.cloud.ask(SealOnHost(host_uuid=host["uuid"], vm_uuid=VM.format(1), fence=7))
     assert unreachable.value.code == "agent.unreachable"
+
+
+def test_a_host_is_commanded_that_is_connected_again_though_its_node_has_not_heard_of_it(rack: Rack) -> None:
+    host = rack.add()
+    rack.silence(host)
+    rack.script.heal()
+    service = rack.service(host["uuid"])
+    rack.cloud.owner_of(host["uuid"]).run(service.known.read(host["uuid"]))
+    rack.cloud.write(lambda tx: service.hosts.change(tx, host["uuid"], status=HostStatus.CONNECTED))
+    assert rack.cloud.ask(vm_command(host["uuid"], VM.format(1))).power == VmPower.RUNNING
 
 
 def test_a_command_to_a_host_that_is_not_there_is_refused(rack: Rack) -> None:

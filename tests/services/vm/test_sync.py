@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-
 from mgmtnode.contracts.vm_sync import ObserveVm
+from services.host.service import HostService
 from services.simulator.host import SimulatedHost
 from tests.machines import on_machine
 from tests.services.vm.site import GIB, Row, Site
@@ -104,15 +103,32 @@ def test_a_stranger_is_destroyed_where_that_is_the_policy(site: Site) -> None:
 
 def test_an_observation_that_is_older_than_the_last_change_is_ignored(site: Site) -> None:
     vm = site.vm(host=0)
-    changed = datetime.fromisoformat(site.get(vm)["updated_at"])
+    revision = len(site.events(vm["uuid"]))
 
-    def observe(moment: datetime) -> str:
-        message = ObserveVm(uuid=vm["uuid"], host_uuid=site.host(0), asked_at=moment, power="Paused")
+    def observe(revision: int) -> str:
+        message = ObserveVm(uuid=vm["uuid"], host_uuid=site.host(0), revision=revision, power="Paused")
         site.cloud.run_job(message)
         return site.state(vm)
 
-    assert observe(changed - timedelta(seconds=1)) == "Running"
-    assert observe(changed + timedelta(seconds=1)) == "Paused"
+    assert observe(revision - 1) == "Running"
+    assert observe(revision) == "Paused"
+
+
+def test_a_report_that_was_overtaken_changes_nothing(site: Site) -> None:
+    """However long it took, and whatever the clocks of the nodes say."""
+    stays, leaves = site.vm(host=0), site.vm(host=0)
+    owner = site.cloud.owner_of(site.host(0))
+    service = owner.service(HostService)
+    record = owner.run(service.known.read(site.host(0)))
+    overtaken = owner.run(service.drivers.report(record))
+    comes = site.vm(host=0)
+    site.act(leaves, "stop")
+    owner.run(service.reports.tell(record, overtaken))
+    site.quiet()
+    assert [site.state(vm) for vm in (stays, leaves, comes)] == ["Running", "Stopped", "Running"]
+    assert site.cloud.list("jobs", "api=vm.observe") == []
+    assert "host.stranger-vm" not in site.events(site.host(0))
+    site.books().check()
 
 
 def test_a_vm_whose_host_is_gone_for_good_is_stopped_by_an_operator_and_destroyed_if_it_comes_back(
