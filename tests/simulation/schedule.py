@@ -186,7 +186,16 @@ def _clock(rng: Random, at: float, node: str) -> Fault:
 def _weather(rng: Random, at: float, node: str, host: str) -> Fault:
     weather = rng.choice([weather for weather in Weather if weather is not Weather.LATE])
     lines = rng.choice(
-        (f"{node}>{host}", f"{node}>*", f"*>{host}", f"{node}>database", "*>*", "client>*", f"*>{node}")
+        (
+            f"{node}>{host}",
+            f"{node}>*",
+            f"*>{host}",
+            f"{node}>database",
+            "*>*",
+            "client>*",
+            f"*>{node}",
+            f"{node}>n*",
+        )
     )
     amount = round(rng.uniform(5, 30), 3) if weather is Weather.SLOW else round(rng.uniform(0.2, 0.8), 3)
     seconds = round(rng.uniform(1, 20), 3)
