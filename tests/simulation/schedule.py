@@ -16,7 +16,7 @@ VMS = (3, 6)
 FAULTS = (2, 7)
 LATE = 0.6  # how many schedules have commands that come late, which is what fences are for
 WRONG_CLOCKS = 0.3  # how many have nodes whose wall clocks differ from the start
-SKEW = 0.5  # seconds; more breaks what hosts report of VMs, see docs/guarantees.md
+SKEW = 20.0  # seconds that they are wrong by, either way, at most
 AIMED = 0.7  # how many of the nodes' faults strike just after a request
 
 
