@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
@@ -185,13 +186,22 @@ def test_a_call_goes_on_with_its_span_on_the_node_that_serves_it(receiver: Recei
 
 
 def test_every_node_decides_alike_which_traces_are_recorded() -> None:
-    nodes = [OtlpTracer("http://127.0.0.1:9", node=name, version="1", share=0.25) for name in "ab"]
     traces = [f"{n:016x}{n * 0x9E3779B97F4A7C15 % 2**64:016x}" for n in range(1, 2000)]
-    taken = [[node.begins(trace) for trace in traces] for node in nodes]
-    assert taken[0] == taken[1]
-    assert 0.2 < sum(taken[0]) / len(traces) < 0.3
-    assert all(OtlpTracer("http://x", node="a", version="1").begins(trace) for trace in traces)
-    assert not any(OtlpTracer("http://x", node="a", version="1", share=0.0).begins(trace) for trace in traces)
+
+    async def taken(node: str, share: float) -> list[bool]:
+        tracer = OtlpTracer("http://127.0.0.1:9", node=node, version="1", share=share)
+        recorded = [tracer.begins(trace) for trace in traces]
+        await tracer.stop()
+        return recorded
+
+    async def decide() -> None:
+        quarter = await taken("a", 0.25)
+        assert quarter == await taken("b", 0.25)
+        assert 0.2 < sum(quarter) / len(traces) < 0.3
+        assert all(await taken("a", 1.0))
+        assert not any(await taken("a", 0.0))
+
+    asyncio.run(decide())
 
 
 def test_the_path_of_the_receiver_is_added_where_it_is_left_out() -> None:
