@@ -7,21 +7,23 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from mgmtnode.testing.simulation.world import World
 from tests.simulation.clients import Clients
 from tests.simulation.rack import Rack
-from tests.simulation.schedule import Kind
 
 OPEN = "('Pending', 'Running', 'RollingBack')"
 TERMINAL = ("Succeeded", "Failed", "Cancelled")
 ALIVE = ("Running", "Paused")
 ENDS = {
-    Kind.CREATE: "Running",
-    Kind.START: "Running",
-    Kind.REBOOT: "Running",
-    Kind.RESUME: "Running",
-    Kind.PAUSE: "Paused",
-    Kind.STOP: "Stopped",
+    "vm.create": "Running",
+    "vm.start": "Running",
+    "vm.reboot": "Running",
+    "vm.resume": "Running",
+    "vm.pause": "Paused",
+    "vm.stop": "Stopped",
+    "vm.recover": "Stopped",
 }
 
 
@@ -105,9 +107,10 @@ class Books:
                 "SELECT resource_uuid FROM job WHERE api = 'vm.resize' AND state IN ('Failed', 'Cancelled')"
             )
         }
+        known = {name: uuid for uuid, name in self.hosts.items()}
         self.there = [
-            (uuid, vm.uuid, str(vm.power), vm.cpu, vm.memory)
-            for uuid, name in self.hosts.items()
+            (known.get(name, name), vm.uuid, str(vm.power), vm.cpu, vm.memory)
+            for name in world.hosts.names
             for vm in world.hosts.agent(name).host.inventory()
         ]
 
@@ -197,11 +200,33 @@ def at_the_end(world: World, clients: Clients) -> Iterator[str]:
         " HAVING count(*) <> max(revision)"
     ):
         yield f"I12 {resource} has {count} events up to revision {last}"
+    for job, ends in rows(
+        f"SELECT uuid, (SELECT count(*) FROM event WHERE resource_uuid = job.uuid AND name = 'job.ended')"
+        f" FROM job WHERE state NOT IN {OPEN}"
+    ):
+        if ends != 1:
+            yield f"I12 the end of job {job} was told {ends} times"
+    yield from _changes(world)
     yield from _promises(world, clients)
     books = Books(world)
     yield from books.unsettled()
     yield from books.wrong()
     yield from _results(books, clients, world)
+
+
+def _changes(world: World) -> Iterator[str]:
+    """I12: each change of a VM's state goes on from where the one before led to."""
+    state: dict[str, str] = {}
+    for vm, body in world.server.rows(
+        "SELECT resource_uuid, body FROM event WHERE name = 'vm.state-changed' ORDER BY resource_uuid, revision"
+    ):
+        change = msgspec.json.decode(body)
+        if state.get(vm, change["before"]) != change["before"]:
+            yield f"I12 VM {vm} went from {change['before']}, and was {state[vm]}"
+        state[vm] = change["after"]
+    for vm, recorded in world.server.rows("SELECT uuid, state FROM vm"):
+        if state.get(vm, recorded) != recorded:
+            yield f"I12 VM {vm} is {recorded}, and its events say {state[vm]}"
 
 
 def _promises(world: World, clients: Clients) -> Iterator[str]:
@@ -218,21 +243,19 @@ def _promises(world: World, clients: Clients) -> Iterator[str]:
 def _results(books: Books, clients: Clients, world: World) -> Iterator[str]:
     """What a client was told last of a VM is what there is, unless something happened to the VM from below."""
     rows = world.server.rows(
-        "SELECT resource_uuid, api, state FROM job WHERE resource_type = 'vm' AND state <> 'Cancelled' ORDER BY seq"
+        "SELECT resource_uuid, api, state, payload FROM job"
+        " WHERE resource_type = 'vm' AND state <> 'Cancelled' ORDER BY seq"
     )
-    last = {resource: (api, state) for resource, api, state in rows}
-    for resource, (api, state) in last.items():
-        there = resource in books.vms
-        if api == "vm.create" and state == "Failed" and there:
+    last = {resource: (api, state, msgspec.json.decode(payload)) for resource, api, state, payload in rows}
+    for resource, (api, state, asked) in last.items():
+        found = books.vms[resource][0] if resource in books.vms else None
+        if api == "vm.create" and state == "Failed" and found:
             yield f"I11 the create of {resource} failed and it is there"
-        if api == "vm.delete" and state == "Succeeded" and there:
-            yield f"I11 {resource} was destroyed and is there"
-        if (
-            api in ("vm.create", "vm.start")
-            and state == "Succeeded"
-            and (not there or books.vms[resource][0] != "Running")
-        ):
-            yield f"I10 the {api} of {resource} succeeded and it is {books.vms.get(resource)}"
+        if api in ("vm.delete", "vm.expunge") and state == "Succeeded" and found not in (None, "Destroyed"):
+            yield f"I11 {resource} was destroyed and is {found}"
+        wanted = "Stopped" if asked.get("start") is False else ENDS.get(api)
+        if state == "Succeeded" and wanted and found != wanted:
+            yield f"I10 the {api} of {resource} succeeded and it is {found}"
 
 
 def _sum(rows: list[Any]) -> dict[Any, int]:

@@ -28,6 +28,7 @@ from services.simulator.vm import ALIVE
 HOSTS = 4
 LAUNCH = 0.7  # seconds a command takes on average
 MOVE = 1.5
+ENDED = ("Succeeded", "Failed", "Cancelled")
 FOREVER = 1_000_000.0
 
 
@@ -129,9 +130,17 @@ class Rack(SimulatedHosts):
                 )
             case "fail":
                 agent.host.faults.add(HostFault(kind=HostFaultKind.FAIL, times=1))
+            case "fails" | "hangs":
+                kind = HostFaultKind.FAIL if fault.what == "fails" else HostFaultKind.HANG
+                agent.host.faults.add(HostFault(kind=kind))
+                self._world.loop.call_later(fault.seconds, self._mend, fault.target)
             case "vm":
                 if running := sorted(vm.uuid for vm in agent.host.inventory()):
                     agent.host.crash(running[0])
+            case "power":
+                for vm in agent.host.inventory():
+                    agent.host.crash(vm.uuid)
+                self.crash(fault.target, fault.seconds)
 
     def crash(self, name: str, seconds: float) -> None:
         """The agent's process dies, and is started again after a while. The VMs live on."""
@@ -140,6 +149,14 @@ class Rack(SimulatedHosts):
         agent.host.faults.add(HostFault(kind=HostFaultKind.DISCONNECT))
         self._world.loop.spawn(agent.register.stop(), name)
         self._world.loop.call_later(seconds, self._restart, name, agent)
+
+    def _mend(self, name: str) -> None:
+        """What failed or hung works again; an agent that is away stays so."""
+        agent = self.agent(name)
+        away = [fault for fault in agent.host.faults.now if fault.kind is HostFaultKind.DISCONNECT]
+        agent.host.faults.clear()
+        for fault in away:
+            agent.host.faults.add(fault)
 
     def _restart(self, name: str, dead: SimulatedAgent) -> None:
         if self._agents[name] is dead:
@@ -170,6 +187,7 @@ class Rack(SimulatedHosts):
             )
         self.at_work[host, resource] = deed
         self._check_order(host, identity, deed)
+        self._check_job(deed)
         return deed
 
     def ended(self, deed: Deed, how: str) -> None:
@@ -202,6 +220,13 @@ class Rack(SimulatedHosts):
         if deed[4] < self._seals.get(key, 0):
             self._world.fail(f"I17 {list(deed)} began below the sealed fence {self._seals[key]}")
         self._last[key] = deed
+
+    def _check_job(self, deed: Deed) -> None:
+        """Once a job was taken over and has ended, nothing begins any more that its earlier owners sent."""
+        run_no, fence = deed[3][0], deed[4]
+        for state, over in self._world.server.rows("SELECT state, fence FROM job WHERE seq = ?", run_no):
+            if state in ENDED and fence < over:
+                self._world.fail(f"I17 {list(deed)} began after its job ended as {state} under {over}")
 
     def _power_on(self, name: str) -> SimulatedAgent:
         faults = HostFaults(name, self._rng)
