@@ -47,6 +47,10 @@ class Leisure(Pace):
 class Deed(list[Any]):
     """One command that an agent carried out: [host, identity, resource, order, fence, action, how it ended]."""
 
+    def __str__(self) -> str:
+        host, _, resource, order, fence, action, how = self
+        return f"{action} {resource} {order} under fence {fence} on {host} ({how})"
+
 
 class Watched(CommandRegister):
     """A register whose deeds are written down, and whose agent may be made to die around one of them."""
@@ -216,9 +220,9 @@ class Rack(SimulatedHosts):
         key = (host, identity, deed[2])
         last = self._last.get(key)
         if last is not None and (deed[3] < last[3] or (deed[3] == last[3] and last[-1] != "cut off")):
-            self._world.fail(f"I3 out of order on {host}: {list(deed)} after {list(last)}")
+            self._world.fail(f"I3 out of order: {deed} after {last}")
         if deed[4] < self._seals.get(key, 0):
-            self._world.fail(f"I17 {list(deed)} began below the sealed fence {self._seals[key]}")
+            self._world.fail(f"I17 {deed} began below the sealed fence {self._seals[key]}")
         self._last[key] = deed
 
     def _check_job(self, deed: Deed) -> None:
@@ -226,7 +230,7 @@ class Rack(SimulatedHosts):
         run_no, fence = deed[3][0], deed[4]
         for state, over in self._world.server.rows("SELECT state, fence FROM job WHERE seq = ?", run_no):
             if state in ENDED and fence < over:
-                self._world.fail(f"I17 {list(deed)} began after its job ended as {state} under {over}")
+                self._world.fail(f"I17 {deed} began after its job ended as {state} under {over}")
 
     def _power_on(self, name: str) -> SimulatedAgent:
         faults = HostFaults(name, self._rng)

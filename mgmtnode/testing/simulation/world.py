@@ -288,7 +288,7 @@ class World:
     def _check_evicted(self, life: Life) -> None:
         """A node that ends because the cluster goes on without it is right about that."""
         incarnation = life.node.membership.incarnation
-        rows = self.server.rows("SELECT incarnation, state FROM node WHERE name = ?", life.name)
+        rows = self.server.rows("SELECT incarnation, state FROM mn_node WHERE name = ?", life.name)
         if any(row == (incarnation, state) for row in rows for state in PRESENT):
             self.fail(f"{life.id} ends as if it were evicted, and it is not")
 
