@@ -41,7 +41,7 @@ SETTINGS: dict[str, Any] = {
     "host.unknown_after": 20,
     "vm.deletion_policy": "Direct",
     "vm.expunge_period": 10,
-    "vm.expunge_interval": 5,
+    "vm.expunge_interval": 15,
     "allocator.reserved_memory": 0,
 }
 
