@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from mgmtnode.agents.port import OLD, REUSED, STALE
+from mgmtnode.errors import INTERNAL
 from mgmtnode.testing.simulation.world import World
 from tests.simulation.clients import Clients
 from tests.simulation.rack import Rack
@@ -16,6 +18,9 @@ from tests.simulation.rack import Rack
 OPEN = "('Pending', 'Running', 'RollingBack')"
 TERMINAL = ("Succeeded", "Failed", "Cancelled")
 ALIVE = ("Running", "Paused")
+COLLIDES = "the change collides with another one"  # a constraint of the database that nobody thought of
+REFUSED = (STALE.id, OLD.id, REUSED.id)  # what hosts tell who is not the owner any more, and nobody else
+BEHIND = " is behind "  # how they say it
 ENDS = {
     "vm.create": "Running",
     "vm.start": "Running",
@@ -31,7 +36,8 @@ class Watch:
     """Hears every committed change of a job or a slot, and says at once what is wrong with it."""
 
     def __init__(self, world: World) -> None:
-        self._world = world
+        assert isinstance(world.hosts, Rack)
+        self._world, self._hosts = world, world.hosts
         self._runs: dict[str, str] = {}
         self._last: dict[str, tuple[int, str]] = {}
         self._ended: set[str] = set()
@@ -56,6 +62,7 @@ class Watch:
             self._begin(uuid, resource, seq)
         if new in TERMINAL:
             self._ended.add(uuid)
+            self._hosts.check_holdings()
             if self._runs.get(resource) == uuid:
                 del self._runs[resource]
 
@@ -81,6 +88,14 @@ class Watch:
         machine = world.machines.get(owner)
         if machine is not None and machine.life is None and machine.killed_at is not None:
             self.takeovers.append(world.loop.time() - machine.killed_at)
+
+    def _owed(self, writer: str, host: str, resource: str, reason: str) -> None:
+        self._world.trace(writer, f"{_short(host)} owes to clean up {_short(resource)}: {reason}")
+        if BEHIND in reason:
+            self._world.fail(f"I17 the owner of a job on {resource} was refused by {host}: {reason}")
+
+    def _paid(self, writer: str, host: str, resource: str) -> None:
+        self._world.trace(writer, f"{_short(host)} owes nothing more for {_short(resource)}")
 
     def _slot(self, writer: str, slot: int, *change: Any) -> None:
         self._world.fail(f"I1 {writer} changed slot {slot} from (owner, epoch) {change[:2]} to {change[2:]}")
@@ -206,6 +221,12 @@ def at_the_end(world: World, clients: Clients) -> Iterator[str]:
     ):
         if ends != 1:
             yield f"I12 the end of job {job} was told {ends} times"
+    for job, api, error in rows("SELECT uuid, api, error FROM job WHERE error IS NOT NULL"):
+        code = msgspec.json.decode(error)["code"]
+        if code in REFUSED:
+            yield f"I17 job {job} {api}, though its owner's to run, was refused by its host: {error}"
+        if code == INTERNAL.id or COLLIDES in error:
+            yield f"I18 job {job} {api} ended in {error}"
     yield from _changes(world)
     yield from _promises(world, clients)
     books = Books(world)

@@ -15,7 +15,7 @@ from tests.simulation.rack import HOSTS
 
 K = TypeVar("K")
 
-BUSY = 25.0  # seconds in which faults begin
+BUSY = 18.0  # seconds in which faults begin
 VMS = (3, 6)
 FAULTS = (2, 7)
 NODES = {1: 5, 2: 15, 3: 50, 4: 20, 5: 10}

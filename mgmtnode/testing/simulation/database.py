@@ -42,6 +42,10 @@ TRIGGERS = (
     f"""CREATE TRIGGER simulation_gave AFTER UPDATE OF owner ON ring_slot
         WHEN OLD.owner IS NOT NULL AND NEW.owner IS NOT OLD.owner BEGIN
         SELECT {AUDIT}('gave', NEW.slot, OLD.owner, NEW.owner); END""",
+    f"""CREATE TRIGGER simulation_owed AFTER INSERT ON cleanup_debt BEGIN
+        SELECT {AUDIT}('owed', NEW.host_uuid, NEW.resource_uuid, NEW.reason); END""",
+    f"""CREATE TRIGGER simulation_paid AFTER DELETE ON cleanup_debt BEGIN
+        SELECT {AUDIT}('paid', OLD.host_uuid, OLD.resource_uuid); END""",
     f"""CREATE TRIGGER simulation_slot AFTER UPDATE ON ring_slot
         WHEN NEW.epoch < OLD.epoch OR NEW.epoch = OLD.epoch
          AND (NEW.owner IS NOT OLD.owner OR NEW.incarnation IS NOT OLD.incarnation) BEGIN
