@@ -353,6 +353,11 @@ def settle(holder: str, host: int = 0) -> Operation:
     return in_tx(settling, "ab"[host])
 
 
+def restore(holder: str) -> Operation:
+    """It is still there: what was kept back is its own again."""
+    return in_tx(lambda tx: ledger.restore(tx, holder))
+
+
 def touch(gadget: str, node: str = "a", then: str = "") -> Operation:
     """An event of a resource, and perhaps of another one in the same transaction."""
 

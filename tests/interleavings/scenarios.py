@@ -287,8 +287,8 @@ JOBS: dict[str, Scenario] = {
     "run, cancel": Scenario(one_waits, [[op.run("a", "first")], [op.cancel("b", "first")]], over),
     "cancel, cancel": Scenario(one_waits, [[op.cancel("a", "first")], [op.cancel("b", "first")]], over),
     "cancel, end as overdue": Scenario(one_is_late, [[op.cancel("b", "first")], [op.overdue("a")]], over),
-    "run, cancel, end as overdue": Scenario(
-        one_is_late, [[op.run("a", "first")], [op.cancel("b", "first")], [op.overdue("a")]], over
+    "cancel, cancel, end as overdue": Scenario(
+        one_is_late, [[op.cancel("a", "first")], [op.cancel("b", "first")], [op.overdue("a")]], over
     ),
     "finish, cancel": Scenario(one_runs, [[op.finish("first")], [op.cancel("b", "first")]], over),
     "finish, claim the next": Scenario(

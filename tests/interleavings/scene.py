@@ -124,7 +124,7 @@ class Node:
     def __init__(self, name: str, db: Database, clock: StillClock, label: str = "") -> None:
         self.name, self.db, self.clock, self.label = name, db, clock, label
         self.slots = Slots(name)
-        rng = SeededRng(ord(name))
+        rng = self.rng = SeededRng(ord(name))
         self._uuids = UuidSource(clock, rng)
         self.membership = self.newest = self.member()
         bus = SilentBus(name, self.slots, Hub().transport(f"{name}.1"), clock=clock, rng=rng)

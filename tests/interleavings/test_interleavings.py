@@ -13,12 +13,45 @@ from tests.interleavings.orders import Explorer
 from tests.interleavings.playing import Theatre, theatre
 from tests.interleavings.scenarios import SCENARIOS
 
-# With so many orders that they take seconds. ``scripts/interleave`` runs them, too.
-LONG = {
-    "run, cancel, end as overdue",
-}
-QUICK = [name for name in SCENARIOS if name not in LONG]
-SMALL = ("finish, finish", "reserve, free", "two hosts settle")
+# Those of few orders, one at least of each operation; ``scripts/interleave`` runs all of them, in some minutes.
+QUICK = (
+    "claim, claim again",
+    "claim, claim the next",
+    "begin, cancel",
+    "cancel, end as overdue",
+    "finish, cancel",
+    "finish, claim the next",
+    "finish, roll back",
+    "step end, cancel",
+    "accept, accept under one key",
+    "accept, accept a create under one key",
+    "accept where nothing may wait, accept",
+    "owe the end, finish, tell",
+    "claim, evict and claim",
+    "claim, hand over",
+    "claim, take overdue",
+    "claim, restart",
+    "accept, sweep, evict",
+    "step end, evict and claim",
+    "finish, evict and run",
+    "evict, evict",
+    "evict, beat",
+    "restart, beat",
+    "take an address, take it",
+    "free an address, take it, take it",
+    "reserve, reserve the last",
+    "reserve, free",
+    "free, free",
+    "reserve, shrink the pool",
+    "make the pool, make the pool",
+    "drop the pool, reserve",
+    "owe, free",
+    "owe, settle",
+    "two hosts settle",
+    "event, event",
+)
+SLOW_MUTANTS = {"fence at once", "cluster lock", "settled", "place"}  # scripts/interleave --mutants
+SMALL = ("reserve, free", "two hosts settle")
 pytestmark = pytest.mark.integration
 
 
@@ -33,10 +66,10 @@ def stage(postgres_server: PostgresServer) -> Iterator[Theatre]:
 def test_what_must_hold_holds_in_every_order(name: str, stage: Theatre) -> None:
     result = stage.play(SCENARIOS[name])
     assert not result.faults, "\n".join(map(str, result.faults))
-    assert result.count.orders > 1 and not result.count.astray
+    assert result.count.orders > 1
 
 
-@pytest.mark.parametrize("name", MUTANTS)
+@pytest.mark.parametrize("name", [name for name in MUTANTS if name not in SLOW_MUTANTS])
 def test_a_guard_that_is_off_shows_in_some_order(name: str, stage: Theatre) -> None:
     result = stage.mutant(name)
     assert result.faults, f"{result.count.orders} orders of {MUTANTS[name].scenario}, and all is well"
