@@ -11,7 +11,7 @@ from pathlib import Path
 from mgmtnode.testing.audit import books
 from mgmtnode.testing.audit.audit import POLL
 from tests.chaos import checks
-from tests.chaos.bounds import Bounds
+from tests.chaos.bounds import Bounds, of_measured
 from tests.chaos.customers import Crowd
 from tests.chaos.faults import Deed, Faults
 from tests.chaos.history import Answered, Entry, History, Struck, of, read
@@ -139,7 +139,7 @@ class Campaign:
             *checks.of_history(entries, records),
             *checks.of_database(records),
             *checks.of_hosts(records, self._stage.agents.url),
-            *self._bounds.findings(entries),
+            *of_measured(entries),
             *self._logs.findings(),
         ]
 
