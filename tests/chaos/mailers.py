@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -10,7 +11,6 @@ from random import Random
 from typing import Any
 
 import pika
-from pika.exceptions import AMQPError
 
 from tests.chaos.history import LOST, Answered, Asked, Ended, History, now
 from tests.chaos.stage import MIB, Account, Stage
@@ -67,7 +67,9 @@ class Mailer:
             began = time.monotonic()
             try:
                 answered, job = self._attempt(request)
-            except (AMQPError, OSError) as exc:
+            except (
+                Exception
+            ) as exc:  # pika raises ValueError, too, when a connection is reset while it is made
                 self._lose()
                 answered, job = False, None
                 self._answered(key, LOST, began, code=type(exc).__name__)
@@ -160,10 +162,8 @@ class Mailer:
     def _lose(self) -> None:
         connection, self._connection, self._channel = self._connection, None, None
         if connection is not None and connection.is_open:
-            try:
+            with contextlib.suppress(Exception):
                 connection.close()
-            except (AMQPError, OSError):
-                return
 
     def _answered(self, key: str, status: int, began: float, *, code: str = "", job: str = "") -> None:
         seconds = round(time.monotonic() - began, 3)

@@ -139,13 +139,16 @@ class Connection:
             for end in (self._client, self._server):
                 end.writer.close()
         except* (OSError, Died, TimeoutError, asyncio.CancelledError):
-            self.reset()
+            self._reset_ends()
 
     def reset(self) -> None:
+        self._reset_ends()
+        self.task.cancel()
+
+    def _reset_ends(self) -> None:
         for end in (self._client, self._server):
             if end is not None:
                 end.reset()
-        self.task.cancel()
 
     def server_end_lost(self) -> None:
         """The server lost this connection, and the client does not know."""
