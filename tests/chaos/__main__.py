@@ -70,17 +70,19 @@ def _run(options: argparse.Namespace, plan: Plan) -> int:
         with Stage(directory / "cluster", options.nodes, plan.seed, say) as stage:
             campaign = Campaign(stage, plan, directory, options.clients, say)
             figures = campaign.figures
-            campaign.run(60 * options.minutes)
+            try:
+                campaign.run(60 * options.minutes)
+            finally:
+                if options.keep:
+                    _keep(directory, options.keep)
             print(*lines(figures), sep="\n", flush=True)
-            if options.keep:
-                _keep(directory, options.keep)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     return int(bool(figures.violations))
 
 
 def _keep(directory: Path, kept: Path) -> None:
-    shutil.copytree(directory / "cluster" / "logs", kept / "logs")
+    shutil.copytree(directory / "cluster" / "logs", kept / "logs", dirs_exist_ok=True)
     shutil.copy(directory / "history.jsonl", kept)
     shutil.copy(directory / "cluster" / "agents" / "history.jsonl", kept / "hosts.jsonl")
 

@@ -162,22 +162,19 @@ def stop_immediate(stage: Stage, fault: Fault) -> Iterator[None]:
 
 @contextmanager
 def sessions_ended(stage: Stage, fault: Fault) -> Iterator[None]:
-    with stage.database_lock:
-        stage.audit.records.rows(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'mn/%%'"
-        )
+    stage.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'mn/%%'")
     yield
 
 
 @contextmanager
 def backend_killed(stage: Stage, fault: Fault) -> Iterator[None]:
     """As the kernel does it when memory runs out: the server then ends all its sessions and recovers."""
-    with stage.database_lock:
-        pids = stage.postgres_backends
-        for who in descendants(stage.cluster.postgres.pid):
-            if who.pid in pids[:1]:
-                who.signal(signal.SIGKILL)
-        yield
+    query = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'mn/%%' LIMIT 1"
+    pids = {pid for (pid,) in stage.rows(query)}
+    for who in descendants(stage.cluster.postgres.pid):
+        if who.pid in pids:
+            who.signal(signal.SIGKILL)
+    yield
 
 
 @contextmanager

@@ -13,7 +13,8 @@ UNFORESEEN = re.compile(
 )
 ERROR = re.compile(r"\b(ERROR|CRITICAL)\b")
 VARYING = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d+(\.\d+)?")
-CONTEXT = 30
+RECORD = re.compile(r"^(?=\d\d:\d\d:\d\d\.\d{3} )", re.M)
+SHOWN = 15  # lines of a record, from its beginning and its end
 
 
 class Logs:
@@ -22,6 +23,7 @@ class Logs:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._read: dict[Path, int] = {}
+        self._found = set[str]()
         self.errors = Counter[str]()
 
     def findings(self) -> Iterator[str]:
@@ -32,11 +34,25 @@ class Logs:
     def _of(self, path: Path) -> Iterator[str]:
         with path.open("rb") as log:
             log.seek(self._read.get(path, 0))
-            lines = log.read().decode(errors="replace").splitlines()
+            text = log.read().decode(errors="replace")
             self._read[path] = log.tell()
-        for number, line in enumerate(lines):
-            if ERROR.search(line):
-                self.errors[VARYING.sub("…", line)] += 1
-            if UNFORESEEN.search(line):
-                told = "\n    ".join(lines[max(0, number - 2) : number + CONTEXT])
-                yield f"LOG: {path.name} has what nobody foresaw:\n    {told}"
+        for record in RECORD.split(text):
+            head = record.partition("\n")[0]
+            if ERROR.search(head):
+                self.errors[VARYING.sub("…", head)] += 1
+            if UNFORESEEN.search(record) and not self._known(record):
+                yield f"LOG: {path.name} has what nobody foresaw:\n{_shortened(record)}"
+
+    def _known(self, record: str) -> bool:
+        """Whether one like it, with other numbers, was found before."""
+        alike = VARYING.sub("…", record)
+        known = alike in self._found
+        self._found.add(alike)
+        return known
+
+
+def _shortened(record: str) -> str:
+    lines = record.splitlines()
+    if len(lines) > 2 * SHOWN:
+        lines = [*lines[:SHOWN], "…", *lines[-SHOWN:]]
+    return "\n".join(f"    {line}" for line in lines)

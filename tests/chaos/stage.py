@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from sqlalchemy.exc import OperationalError
+
 from mgmtnode.cli.seed import seed_cluster
 from mgmtnode.client import Client
-from mgmtnode.testing.audit.audit import Audit
+from mgmtnode.testing.audit.audit import POLL, Audit
+from mgmtnode.testing.audit.records import Row
 from mgmtnode.testing.audit.trail import SETTINGS
 from mgmtnode.testing.chaos import Lines
 from mgmtnode.testing.local_cluster import LocalCluster
@@ -27,7 +31,7 @@ PASSWORD = "correct horse battery"
 TENANTS = ("acme", "umbrella")
 HOT = 3  # VMs that everybody works on
 API_VHOST = "api"
-EVICTED = 75
+ROWS_SECONDS = 30.0
 QUICK: Mapping[str, Any] = {
     "host.ping_interval": 2,
     "host.ping_timeout": 3,
@@ -103,11 +107,16 @@ class Stage:
     def client_amqp_url(self) -> str:
         return _at(self.cluster.rabbit.vhost_url(API_VHOST), self._client_broker_port)
 
-    @property
-    def postgres_backends(self) -> list[int]:
-        """Pids of the server processes that serve nodes."""
-        query = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'mn/%%'"
-        return [pid for (pid,) in self.audit.records.rows(query)]
+    def rows(self, sql: str) -> list[Row]:
+        """Of a database that may be recovering from something."""
+        until = time.monotonic() + ROWS_SECONDS
+        while True:
+            try:
+                return self.audit.records.rows(sql)
+            except OperationalError:
+                if time.monotonic() > until:
+                    raise
+            time.sleep(POLL)
 
     @property
     def agents(self) -> Member:
