@@ -12,6 +12,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
     CursorResult,
     Executable,
     bindparam,
@@ -75,12 +77,14 @@ RENEW = (
     .where(lease.c.name == bindparam("me"), lease.c.incarnation == bindparam("life"))
     .values(hb_seq=lease.c.hb_seq + 1, inflight=bindparam("now_inflight"), queued=bindparam("now_queued"))
 )
-_LOCKED = literal_column(
+_LOCKED: ColumnElement[Any] = literal_column(
     "exists (select 1 from pg_locks l where l.locktype = 'advisory' and l.granted and l.objsubid = 2"
     " and l.database = (select oid from pg_database where datname = current_database())"
     f" and l.classid = {LOCK_CLASS} and l.objid::bigint = (hashtext(mn_lease.name)::bigint & 4294967295))"
 )
-_AGE = literal_column("extract(epoch from clock_timestamp() - pg_postmaster_start_time())")
+_AGE: ColumnElement[Any] = literal_column(
+    "extract(epoch from clock_timestamp() - pg_postmaster_start_time())"
+)
 TAKE_LOCK = text(f"select pg_try_advisory_lock({LOCK_CLASS}, hashtext(:name))")
 
 
@@ -227,7 +231,7 @@ def end_sessions(tx: Tx, label: str) -> None:
 
 # who works on what
 
-_THESE = bindparam("these", expanding=True)
+_THESE: BindParameter[Any] = bindparam("these", expanding=True)
 GIVE = (
     update(ring_slot)
     .where(ring_slot.c.slot.in_(_THESE))

@@ -91,7 +91,7 @@ class Plan:
     def __init__(self, compiled: SQLCompiler, params: dict[str, Any], dialect: Any) -> None:
         state = compiled.construct_expanded_state(params)
         self.sql = state.statement
-        processors = {**compiled._bind_processors, **state.processors}
+        processors: dict[str, Any] = {**compiled._bind_processors, **state.processors}
         elements = {
             name: (source, index)
             for source, names in state.parameter_expansion.items()
@@ -104,7 +104,7 @@ class Plan:
         columns = compiled._result_columns
         self._metadata = SimpleResultMetaData([column[0] for column in columns]) if columns else None
         results = [column[3]._cached_result_processor(dialect, None) for column in columns]
-        self._results: list[Process] | None = None
+        self._results: list[Any] | None = None
         if any(results):
             self._results = [process or _same for process in results]
 
@@ -183,7 +183,7 @@ def _value(
     key = bind.key if bind.key in params else source if source in params else None
     get: Value
     if key is None:
-        value = bind.effective_value
+        value: Any = bind.effective_value
         value = value[element[1]] if element else value
         value = process(value) if process else value
         return lambda params: value

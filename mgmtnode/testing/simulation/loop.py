@@ -36,6 +36,8 @@ class SimulatedFuture(asyncio.Future[T]):
 
     __slots__ = ("_number",)
 
+    _number: int
+
     def __hash__(self) -> int:
         return self._number
 
