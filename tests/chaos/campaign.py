@@ -37,6 +37,8 @@ class Figures:
 
     cycles: int = 0
     jobs: Counter[str] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
+    """Of the errors that jobs failed of."""
     faults: Counter[str] = field(default_factory=Counter)
     answers: Counter[int] = field(default_factory=Counter)
     requests: int = 0
@@ -149,6 +151,8 @@ class Campaign:
         promises = checks.Promises.of(entries)
         figures.cycles = number
         figures.violations += violations
+        codes = "SELECT error::json ->> 'code', count(*) FROM job WHERE state = 'Failed' GROUP BY 1"
+        figures.codes = Counter(dict(self._stage.audit.records.rows(codes)))
         figures.jobs = Counter(
             dict(self._stage.audit.records.rows("SELECT state, count(*) FROM job GROUP BY 1"))
         )
