@@ -14,9 +14,12 @@ from scripts.benchmarks.rounds import ROUNDS, Run
 
 SCENARIOS = ("core", "bus", "accept", "create", "query", "failover", "scale")
 SELECTIONS = {"cluster": ("bus", "create", "failover", "scale"), "all": SCENARIOS}
+ALONE = ("peers", "guard")
 EPILOG = """\
 Scenarios: core (the embedded default), bus, accept, create, query, failover, scale.
-Selections: cluster = bus create failover scale; all. peers installs what is compared, and measures nothing.
+Selections: cluster = bus create failover scale; all.
+Alone: peers installs what is compared, and measures nothing. guard counts statements, commits and messages against
+scripts/benchmarks/limits.toml, as CI does.
 """
 
 
@@ -24,6 +27,10 @@ def main() -> int:
     options = _parser().parse_args()
     if options.selection == ["peers"]:
         return _install_peers()
+    if options.selection == ["guard"]:
+        from scripts.benchmarks import guard
+
+        return guard.run(record=options.write, show=options.statements)
     if options.rounds < 1:
         raise SystemExit("scripts/bench: --rounds must be at least 1")
     old = figures.read(options.compare) if options.compare else []
@@ -47,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    choices = [*SCENARIOS, *SELECTIONS, "peers"]
+    choices = [*SCENARIOS, *SELECTIONS, *ALONE]
     parser.add_argument("selection", nargs="+", choices=choices, metavar="SCENARIO", help=", ".join(choices))
     parser.add_argument("--quick", action="store_true", help="small numbers, to see that everything works")
     parser.add_argument("--only", default="", help="cases whose name has this in it")
@@ -57,14 +64,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--plots", type=Path, metavar="DIR", help="write plots there, as SVG")
     parser.add_argument("--compare", type=Path, metavar="OLD.json", help="exit 1 on regressions since then")
     parser.add_argument("--write-docs", action="store_true", help="write docs/performance.md and its plots")
+    parser.add_argument("--write", action="store_true", help="guard: record what is counted as the limits")
+    parser.add_argument(
+        "--statements", metavar="CHANGE", default="", help="guard: show the SQL of vm.create …"
+    )
     parser.add_argument("--strict", action="store_true", help="exit 1 when a target was missed")
     return parser
 
 
 def _chosen(selection: Sequence[str]) -> list[str]:
     names = [name for word in selection for name in SELECTIONS.get(word, (word,))]
-    if "peers" in names:
-        raise SystemExit("scripts/bench: peers goes alone")
+    if alone := [name for name in names if name in ALONE]:
+        raise SystemExit(f"scripts/bench: {alone[0]} goes alone")
     return list(dict.fromkeys(names))
 
 

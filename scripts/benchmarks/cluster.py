@@ -21,6 +21,7 @@ from scripts.benchmarks.usage import Meter
 WAIT = 60
 SETTLE_SECONDS = 60.0
 LOOK_SECONDS = 0.01
+AMQP_API = "api"
 SETTINGS = (
     "{nodes} on one PostgreSQL (fsync on, 128 MB of shared buffers) and one RabbitMQ, hosts simulated by one process, "
     "HAProxy in front"
@@ -85,10 +86,10 @@ class Statistics:
 
     PRELOAD: Mapping[str, str] = {
         "shared_preload_libraries": "pg_stat_statements",
-        "pg_stat_statements.track": "none",
         "pg_stat_statements.max": "10000",
     }
-    """Settings of a server that is to count statements, when told to."""
+    """Settings of a server that is to count statements, when told to. What is given on its command line could not be
+    switched, so ``track`` is not among them."""
 
     WORK = "query !~* '^(begin|commit|rollback|savepoint|release|set|show)'"
 
@@ -96,6 +97,8 @@ class Statistics:
         plain = make_url(url).set(drivername="postgresql")
         self._connection = psycopg2.connect(plain.render_as_string(hide_password=False))
         self._connection.autocommit = True
+        if self._counts():
+            self._track("none")
 
     def close(self) -> None:
         self._connection.close()
@@ -138,6 +141,9 @@ class Statistics:
             )
             return [(calls, " ".join(query.split())) for calls, query in cursor.fetchall()]
 
+    def _counts(self) -> int:
+        return self.one("SELECT count(*) FROM pg_settings WHERE name = 'pg_stat_statements.track'")
+
     def _track(self, what: str) -> None:
         """Sessions take the setting up before their next statement."""
         self._run(f"ALTER SYSTEM SET pg_stat_statements.track = '{what}'")
@@ -150,12 +156,18 @@ class Statistics:
 
 
 @contextmanager
-def started(size: int = 1, **options: Any) -> Iterator[Cluster]:
-    """A cluster of ``size`` nodes with durable servers, its slots settled."""
+def started(size: int = 1, *, amqp: bool = False, **options: Any) -> Iterator[Cluster]:
+    """A cluster of ``size`` nodes with durable servers, its slots settled. ``amqp``: with the AMQP API, on the virtual
+    host AMQP_API."""
     directory = Path(tempfile.mkdtemp(prefix="bench-cluster-"))
+
+    def variables(name: str) -> dict[str, str]:
+        return {"MGMTNODE_API_AMQP_URL": local.rabbit.create_vhost(AMQP_API)} if amqp else {}
+
     try:
-        options = {"durable": True, "postgres_settings": Statistics.PRELOAD} | options
-        with LocalCluster(directory, size, **options) as local:
+        options = {"durable": True, "postgres_settings": Statistics.PRELOAD, "of_node": variables} | options
+        local = LocalCluster(directory, size, **options)
+        with local:
             cluster = Cluster(local)
             try:
                 cluster.settled()

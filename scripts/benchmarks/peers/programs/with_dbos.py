@@ -51,6 +51,12 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": answer})
 
 
+class Server(uvicorn.Server):
+    async def startup(self, *words: Any, **options: Any) -> None:
+        await super().startup(*words, **options)
+        ready("dbos", "uvicorn")
+
+
 def main() -> None:
     _, _, url, port = sys.argv
     DBOS(config={"name": "bench", "system_database_url": url, "sys_db_pool_size": POOL, "log_level": "ERROR"})
@@ -64,20 +70,7 @@ def main() -> None:
         access_log=False,
         log_level="error",
     )
-    server = uvicorn.Server(config)
-    serving(server)
-
-
-def serving(server: uvicorn.Server) -> None:
-    """Says that it is ready once the port is open."""
-    startup = server.startup
-
-    async def started(*words: Any, **options: Any) -> None:
-        await startup(*words, **options)
-        ready("dbos", "uvicorn")
-
-    server.startup = started  # type: ignore[method-assign]  # uvicorn has no other word for it
-    server.run()
+    Server(config).run()
 
 
 if __name__ == "__main__":
