@@ -83,6 +83,8 @@ class Run:
         try:
             return dict(still[who]())
         except PeerFailed as failed:
+            if who.startswith(OURS):  # in whatever flavour
+                raise
             self.note(f"{who} is missing in “{case}”: {failed}")
             del still[who]
             return None

@@ -25,9 +25,9 @@ from scripts.benchmarks.usage import Meter
 TITLE = "More nodes, hosts and subscribers"
 ABOUT = """
 VMs created by 100 clients on clusters of 1 to 8 nodes, a fresh cluster for each run: all nodes share the machine's
-CPUs, so that what counts is the CPU for each VM. Pings: hosts that only answer pings are put into the database directly, and
-their agents write down when they come; an interval varies by a tenth on purpose, late is what comes after that. Events:
-subscribers of one node, until each has heard of every VM created.
+CPUs, so that what counts is the CPU for each VM. Pings: hosts that only answer pings are put into the database
+directly, and their agents write down when they come; an interval varies by a tenth on purpose, late is what comes after
+that. Events: subscribers of one node, until each has heard of every VM created.
 """
 SIZES = (1, 2, 4, 8)
 CASES = {f"VMs on {size} node{'s' if size > 1 else ''}": float(size) for size in SIZES}

@@ -49,15 +49,22 @@ def _runs(section: Section) -> str:
 
 
 def _tables(section: Section) -> list[Cells]:
-    """One for each set of columns: cases that measure the same things stand below each other."""
+    """Rows whose first measure is the same stand in one table, with the columns of all of them."""
     rows: dict[tuple[str, str], dict[str, Figure]] = {}
     for figure in section.figures:
         rows.setdefault((figure.case, figure.who), {})[_column(figure)] = figure
-    tables: dict[tuple[str, ...], Cells] = {}
-    for (case, who), found in rows.items():
-        cells = tables.setdefault(tuple(found), [["case", "who", *found]])
-        cells.append([case, who, *map(_cell, found.values())])
-    return [_without_repeats(cells) for cells in tables.values()]
+    tables: dict[str, list[tuple[tuple[str, str], dict[str, Figure]]]] = {}
+    for key, found in rows.items():
+        tables.setdefault(next(iter(found)), []).append((key, found))
+    return [_without_repeats(_table(table)) for table in tables.values()]
+
+
+def _table(rows: list[tuple[tuple[str, str], dict[str, Figure]]]) -> Cells:
+    columns = list(dict.fromkeys(column for _, found in rows for column in found))
+    cells = [["case", "who", *columns]]
+    for key, found in rows:
+        cells.append([*key, *(_cell(found[column]) if column in found else "" for column in columns)])
+    return cells
 
 
 def _column(figure: Figure) -> str:
