@@ -41,13 +41,15 @@ PLOTS = (
 
 @dataclass(frozen=True)
 class Peer:
-    """``name`` as in the tables. ``waits``: words for a server whose handlers wait, where that takes another one."""
+    """``name`` as in the tables. ``waits``: words for a server whose handlers wait, where that takes another one.
+    ``together``: whether a client can have more than one call outstanding at all."""
 
     name: str
     program: str
     settings: str
     words: Sequence[str] = ()
     waits: Sequence[str] = ()
+    together: bool = True
 
 
 OURSELVES = Peer(
@@ -60,9 +62,17 @@ PEERS = (
         "aio_pika",
         "the RPC tutorial with uvloop, transient, no acknowledgements, no confirms, JSON",
     ),
-    Peer("FastStream", "faststream", "broker.request, uvloop, acknowledged on arrival, no confirms, no log"),
     Peer(
-        "nameko", "nameko", "10,000 workers and prefetch, transient, JSON, standalone client with call_async"
+        "FastStream",
+        "faststream",
+        "broker.request, which sends the next request when the last is answered; uvloop, acknowledged on arrival, no "
+        "confirms, no log",
+        together=False,
+    ),
+    Peer(
+        "nameko",
+        "nameko",
+        "10,000 workers and prefetch, transient, no confirms, JSON, standalone client with call_async",
     ),
     Peer(
         "Celery",
@@ -84,7 +94,7 @@ class Pair:
     """A serving and a calling process of one peer, and the broker between them."""
 
     def __init__(self, peer: Peer, python: Path, broker: RabbitServer | RedisServer, log: Path) -> None:
-        self._peer, self._python, self._log, self._broker = peer, python, log, broker
+        self.peer, self._python, self._log, self._broker = peer, python, log, broker
         self._meters: dict[bool, tuple[Program, Meter]] = {}
         self._programs: list[Program] = []
         self.about = ""
@@ -102,7 +112,7 @@ class Pair:
         return {"calls, /s": found["calls"] / found["seconds"], "one call, µs": found["p50"] * 1e6}
 
     def measure_waiting(self, count: int) -> Sample:
-        sample = self._measure(bool(self._peer.waits), outstanding=count, size=SMALL, count=count, wait=1.0)
+        sample = self._measure(bool(self.peer.waits), outstanding=count, size=SMALL, count=count, wait=1.0)
         wanted = ("all done, s", "CPU caller, s", "CPU server, s", "CPU broker, s", "peak memory, MiB")
         return {key: sample[key] for key in wanted}
 
@@ -124,7 +134,7 @@ class Pair:
 
     def _started(self, waiting: bool) -> tuple[Program, Meter]:
         if waiting not in self._meters:
-            words = [self._broker.url, *(self._peer.waits if waiting else self._peer.words)]
+            words = [self._broker.url, *(self.peer.waits if waiting else self.peer.words)]
             server, caller = self._start("serve", words), self._start("call", words)
             groups = {
                 "caller": lambda: [caller.pid],
@@ -136,7 +146,7 @@ class Pair:
         return self._meters[waiting]
 
     def _start(self, what: str, words: list[str]) -> Program:
-        program = Program(self._python, self._peer.program, [what, *words], self._log)
+        program = Program(self._python, self.peer.program, [what, *words], self._log)
         self._programs.append(program)
         program.wait_ready()
         return program
@@ -156,7 +166,9 @@ def measure(run: Run) -> None:
                 }
                 run.compare(f"{size}, {outstanding:,} outstanding", trials)
         count = 1_000 if run.quick else 10_000
-        waiting = {who: partial(pair.measure_waiting, count) for who, pair in pairs.items()}
+        waiting = {
+            who: partial(pair.measure_waiting, count) for who, pair in pairs.items() if pair.peer.together
+        }
         run.compare(f"{count:,} calls at once, the handler waits 1 s", waiting)
         for who, pair in pairs.items():
             run.section.settings[who] = f"{pair.about}: {run.section.settings[who]}"

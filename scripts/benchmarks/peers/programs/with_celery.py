@@ -29,7 +29,6 @@ app.conf.update(
     worker_redirect_stdouts=False,
     worker_send_task_events=False,
     task_send_sent_event=False,
-    broker_pool_limit=None,
     broker_connection_retry_on_startup=True,
 )
 

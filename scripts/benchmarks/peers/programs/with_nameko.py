@@ -10,12 +10,16 @@ eventlet.monkey_patch()
 import sys  # noqa: E402  # eventlet must be first
 
 from nameko import config  # noqa: E402
+from nameko.amqp.publish import Publisher  # noqa: E402
 from nameko.containers import ServiceContainer  # noqa: E402
 from nameko.rpc import rpc  # noqa: E402
 from nameko.standalone.rpc import ServiceRpcClient  # noqa: E402
 from orders import TIMEOUT, orders, ready, say, window  # noqa: E402
 
 WORKERS = 10_000
+TRANSIENT = {"use_confirms": False, "delivery_mode": "transient"}
+for option, value in TRANSIENT.items():
+    setattr(Publisher, option, value)  # for the answers, whose publisher takes no options
 
 
 class Answering:
@@ -36,7 +40,7 @@ def serve() -> None:
 
 
 def call() -> None:
-    with ServiceRpcClient("bench", timeout=TIMEOUT) as service:
+    with ServiceRpcClient("bench", timeout=TIMEOUT, **TRANSIENT) as service:
         ready("nameko", "eventlet", "kombu")
         for turn in orders():
             window(
@@ -53,7 +57,6 @@ if __name__ == "__main__":
             "AMQP_URI": sys.argv[2],
             "max_workers": WORKERS,
             "PREFETCH_COUNT": WORKERS,
-            "DELIVERY_MODE": "transient",
             "serializer": "json",
         }
     )

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import sys
-import threading
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import oslo_messaging
 from orders import TIMEOUT, Turn, orders, ready, say
 from oslo_config import cfg
 
-THREADS = 1000
-CONNECTIONS = 30
+CONFIG = f"""
+[DEFAULT]
+executor_thread_pool_size = 1000
+rpc_response_timeout = {TIMEOUT:.0f}
+rpc_conn_pool_size = 30
+"""
 
 
 class Answering:
@@ -24,14 +29,12 @@ class Answering:
 
 
 def transport(url: str) -> oslo_messaging.RPCTransport:
-    conf = cfg.ConfigOpts()
-    conf([], project="bench")
-    made = oslo_messaging.get_rpc_transport(conf, url.replace("amqp://", "rabbit://").rstrip("/") + "/")
-    conf.set_override("executor_thread_pool_size", THREADS)
-    conf.set_override("rpc_response_timeout", int(TIMEOUT))
-    conf.set_override("rpc_conn_pool_size", CONNECTIONS)
-    conf.set_override("heartbeat_in_pthread", False, group="oslo_messaging_rabbit")
-    return made
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
+        file.write(CONFIG)
+        file.flush()
+        conf = cfg.CONF  # some of its options are registered nowhere else
+        conf(["--config-file", file.name], project="bench")
+    return oslo_messaging.get_rpc_transport(conf, url.replace("amqp://", "rabbit://").rstrip("/") + "/")
 
 
 def serve(url: str) -> None:
@@ -58,11 +61,10 @@ def _in_threads(turn: Turn, client: oslo_messaging.RPCClient) -> None:
             begin = time.perf_counter()
             turn.took(begin, client.call({}, "answer", text=turn.text, wait=turn.wait))
 
-    threads = [threading.Thread(target=work) for _ in range(turn.outstanding)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(turn.outstanding) as threads:
+        working = [threads.submit(work) for _ in range(turn.outstanding)]
+    for each in working:
+        each.result()
 
 
 if __name__ == "__main__":
