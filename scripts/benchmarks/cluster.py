@@ -21,7 +21,6 @@ from scripts.benchmarks.usage import Meter
 WAIT = 60
 SETTLE_SECONDS = 60.0
 LOOK_SECONDS = 0.01
-AMQP_API = "api"
 SETTINGS = (
     "{nodes} on one PostgreSQL (fsync on, 128 MB of shared buffers) and one RabbitMQ, hosts simulated by one process, "
     "HAProxy in front"
@@ -156,18 +155,12 @@ class Statistics:
 
 
 @contextmanager
-def started(size: int = 1, *, amqp: bool = False, **options: Any) -> Iterator[Cluster]:
-    """A cluster of ``size`` nodes with durable servers, its slots settled. ``amqp``: with the AMQP API, on the virtual
-    host AMQP_API."""
+def started(size: int = 1, **options: Any) -> Iterator[Cluster]:
+    """A cluster of ``size`` nodes with durable servers, its slots settled."""
     directory = Path(tempfile.mkdtemp(prefix="bench-cluster-"))
-
-    def variables(name: str) -> dict[str, str]:
-        return {"MGMTNODE_API_AMQP_URL": local.rabbit.create_vhost(AMQP_API)} if amqp else {}
-
     try:
-        options = {"durable": True, "postgres_settings": Statistics.PRELOAD, "of_node": variables} | options
-        local = LocalCluster(directory, size, **options)
-        with local:
+        options = {"durable": True, "postgres_settings": Statistics.PRELOAD} | options
+        with LocalCluster(directory, size, **options) as local:
             cluster = Cluster(local)
             try:
                 cluster.settled()

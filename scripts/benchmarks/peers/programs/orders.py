@@ -46,9 +46,12 @@ class Turn:
         self._until = self._start + seconds
 
     def more(self) -> bool:
-        """Whether one more call is to be made; it then counts as begun."""
+        """Whether one more call is to be made; it then counts as begun. However slow, as many as are to be outstanding
+        are begun."""
         self._begun += 1
-        return self._begun <= self._count if self._count else time.perf_counter() < self._until
+        if self._count:
+            return self._begun <= self._count
+        return self._begun <= self.outstanding or time.perf_counter() < self._until
 
     def took(self, begin: float, answer: Any) -> None:
         """A call that began at ``begin`` was answered."""
