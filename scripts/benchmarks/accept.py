@@ -16,7 +16,7 @@ from mgmtnode.testing.servers import PostgresServer
 from scripts.benchmarks import amqp_load, load
 from scripts.benchmarks import cluster as clusters
 from scripts.benchmarks.amqp_load import AmqpLoad
-from scripts.benchmarks.cluster import AMQP_API, Cluster
+from scripts.benchmarks.cluster import Cluster
 from scripts.benchmarks.figures import OURS
 from scripts.benchmarks.load import Load, Outcome
 from scripts.benchmarks.node import Node, Refused
@@ -99,7 +99,7 @@ def drained(call: Callable[..., Any]) -> None:
 def _entrances(run: Run) -> Iterator[dict[str, Entrance]]:
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        cluster = stack.enter_context(clusters.started(1, amqp=True))
+        cluster = stack.enter_context(clusters.started(1))
         found = _of_cluster(cluster)
         broker = cluster.local.rabbit.create_vhost("embedded")
         node = stack.enter_context(Node(directory / "data", variables={"MGMTNODE_API_AMQP_URL": broker}))
@@ -118,11 +118,7 @@ def _entrances(run: Run) -> Iterator[dict[str, Entrance]]:
 
 def _of_cluster(cluster: Cluster) -> dict[str, Entrance]:
     node = cluster.local.nodes["node-1"]
-    url, token, drain = (
-        cluster.local.rabbit.vhost_url(AMQP_API),
-        cluster.token,
-        partial(drained, cluster.call),
-    )
+    url, token, drain = cluster.local.amqp_url, cluster.token, partial(drained, cluster.call)
     return {
         OURS: Entrance(partial(over_rest, node.port, token), cluster.meter, drain),
         AMQP: Entrance(partial(over_amqp, url, token), cluster.meter, drain),

@@ -180,6 +180,10 @@ def _claim(run: Run) -> None:
     run.at_least("calls between two nodes", many, "calls", 10_000)
     for peer, bound in (("nameko", 20), ("Celery", 20), ("plain kombu", 3)):
         run.ratio(f"as many calls as {peer}", many, "calls", peer, bound, at_least=True)
+    for peer, share in (("nameko", 1 / 20), ("Celery", 1 / 20), ("plain kombu", 1 / 3)):
+        run.ratio(
+            f"CPU of the caller for each call, to {peer}'s", many, "CPU caller", peer, share, at_least=False
+        )
     run.ratio("one call at a time, to plain kombu's", one, "p50", "plain kombu", 1.3, at_least=False)
     run.at_most("10,000 calls that wait 1 s", "10,000 calls at once, the handler waits 1 s", "all done", 1.8)
     run.at_most("call on the same node", "call on the same node", "one call", 25)
