@@ -47,12 +47,21 @@ def measure(run: Run) -> None:
 
 
 def _struck(cluster: Cluster, node: NodeProcess, fault: Fault, name: str) -> Sample:
-    cluster.settled()
+    _supervise(cluster)
     load = Load(cluster.local.url, cluster.token, name, vms=300, clients=CLIENTS).start()
     load.acknowledged(CLIENTS)
     taken = fault(cluster, node)
     book = load.finish()
     return {"takeover, s": taken, **_seen(book)} if fault in NODE_FAULTS else _seen(book)
+
+
+def _supervise(cluster: Cluster) -> None:
+    """What systemd does: a node that ended by itself, as one does that was evicted, is started again."""
+    for node in cluster.local.nodes.values():
+        if not node.running:
+            node.start()
+            node.wait_ready()
+    cluster.settled()
 
 
 def _seen(book: Book) -> Sample:
@@ -77,11 +86,12 @@ def kill(cluster: Cluster, node: NodeProcess) -> float:
 def pause(cluster: Cluster, node: NodeProcess) -> float:
     began = time.monotonic()
     node.pause()
-    try:
-        return cluster.until_owns_nothing(node.name) - began
-    finally:
-        node.resume()
-        node.wait_ready()
+    taken = cluster.until_owns_nothing(node.name) - began
+    node.resume()
+    node.wait()  # it finds that it was evicted, and ends
+    node.start()
+    node.wait_ready()
+    return taken
 
 
 def drain(cluster: Cluster, node: NodeProcess) -> float:
