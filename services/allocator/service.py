@@ -39,7 +39,7 @@ from services.allocator.config import (
 from services.allocator.repository import CPU, MEMORY, CapacityRepository, HostRow, Limits
 
 RECONCILE_SECONDS = 300.0  # a change of settings is heard at once; this is for events that got lost
-SHORTLIST = 20  # hosts that are looked at closely before all of them are; each costs a count of its VMs
+SHORTLIST = 20  # hosts that are looked at closely before all of them are
 
 
 class AllocatorService(Service):
@@ -149,7 +149,6 @@ class AllocatorService(Service):
     def _eligible(
         self, tx: Tx, msg: ReserveHost, rows: list[HostRow]
     ) -> tuple[list[Candidate], list[FilterReport]]:
-        counts = self.hosts.vms(tx, [row.host_uuid for row in rows]) if rows else {}
         candidates = [
             Candidate(
                 host_uuid=row.host_uuid,
@@ -158,7 +157,7 @@ class AllocatorService(Service):
                 hypervisor=row.hypervisor,
                 cpu_free=row.cpu_free,
                 memory_free=row.memory_free,
-                vms=counts.get(row.host_uuid, 0),
+                vms=row.vms,
             )
             for row in rows
         ]
@@ -187,16 +186,8 @@ class AllocatorService(Service):
         return None
 
     def _take(self, tx: Tx, host: str, vm: str, amounts: tuple[int, int], *, force: bool = False) -> bool:
-        taken: list[str] = []
-        for kind, amount in zip((CPU, MEMORY), amounts, strict=True):
-            if not amount:
-                continue
-            uuid = self.node.uuids.draw()
-            if not ledger.reserve(tx, host, kind, amount, holder=vm, uuid=uuid, force=force):
-                ledger.cancel(tx, taken)
-                return False
-            taken.append(uuid)
-        return True
+        wanted = {kind: amount for kind, amount in zip((CPU, MEMORY), amounts, strict=True) if amount}
+        return ledger.reserve_all(tx, host, wanted, holder=vm, draw=self.node.uuids.draw, force=force)
 
 
 def _set_pools(tx: Tx, host_uuid: str, limits: Limits) -> None:
