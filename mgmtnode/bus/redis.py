@@ -52,7 +52,7 @@ class RedisTransport:
     """Bounds: MAX_BUFFERED_BYTES that wait to leave, for MAX_BUFFERED_SECONDS; and what Redis keeps for a subscriber
     that does not read (``client-output-buffer-limit pubsub``) before it cuts it off."""
 
-    def __init__(self, url: str, address: str, *, clock: Clock, rng: Rng) -> None:
+    def __init__(self, url: str, address: str, *, clock: Clock, rng: Rng, ca: str = "") -> None:
         self._address, self._clock, self._rng = address, clock, rng
         # Channels are the same in all databases of a Redis; its number tells the clusters on one apart.
         self._prefix = f"{urlsplit(url).path.strip('/') or 0}:"
@@ -63,6 +63,7 @@ class RedisTransport:
             socket_keepalive=True,
             health_check_interval=CHECK_SECONDS,
             retry=Retry(NoBackoff(), 0),
+            **({"ssl_ca_certs": ca} if ca and url.startswith("rediss:") else {}),
         )
         self._receiver: Receiver | None = None
         self._queue: deque[Outbound] = deque()

@@ -80,6 +80,14 @@ def fault_of(exc: DBAPIError) -> Fault:
     return Fault.UNREACHABLE if lost else Fault.BUG
 
 
+def other_schema(exc: BaseException) -> bool:
+    """Whether a table or column is missing, so that the revisions the database has are not those of this release."""
+    if not isinstance(exc, DBAPIError):
+        return False
+    undefined = getattr(exc.orig, "pgcode", None) in ("42P01", "42703")
+    return undefined or str(exc.orig).startswith(("no such table", "no such column"))
+
+
 def convert(exc: DBAPIError) -> ApiError | DBAPIError:
     """The error a caller is told for a database error; a bug is returned as it is."""
     match fault_of(exc):

@@ -51,6 +51,7 @@ class RedisShared:
         clock: Clock,
         rng: Rng,
         telemetry: Telemetry,
+        ca: str = "",
         patience: float = ANSWER_SECONDS,
     ) -> None:
         self._patience = patience
@@ -63,6 +64,7 @@ class RedisShared:
             socket_connect_timeout=CONNECT_SECONDS,
             health_check_interval=CHECK_SECONDS,
             retry=Retry(NoBackoff(), 0),
+            **({"ssl_ca_certs": ca} if ca and url.startswith("rediss:") else {}),
         )
         self._client: Redis = Redis(connection_pool=self._pool)
         storage = RedisStorage(

@@ -12,7 +12,7 @@ import pytest
 
 from mgmtnode.api.amqp import topology
 from mgmtnode.api.amqp.intake import Delivery, Intake, Verdict
-from mgmtnode.bus.amqp import Broker
+from mgmtnode.bus.amqp_link import Broker
 from mgmtnode.ports import SystemRng
 from mgmtnode.testing.cloud import Cloud
 from mgmtnode.testing.servers import RabbitServer

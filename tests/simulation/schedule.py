@@ -16,6 +16,7 @@ VMS = (3, 6)
 FAULTS = (2, 7)
 LATE = 0.6  # how many schedules have commands that come late, which is what fences are for
 WRONG_CLOCKS = 0.3  # how many have nodes whose wall clocks differ from the start
+SKEW = 20.0  # seconds that they are wrong by, either way, at most
 AIMED = 0.7  # how many of the nodes' faults strike just after a request
 
 
@@ -179,13 +180,22 @@ def _fault(rng: Random, nodes: int, asks: list[Ask]) -> Fault:
 
 
 def _clock(rng: Random, at: float, node: str) -> Fault:
-    return Fault(at=at, kind=FaultKind.CLOCK, target=node, amount=round(rng.uniform(-20, 20), 3))
+    return Fault(at=at, kind=FaultKind.CLOCK, target=node, amount=round(rng.uniform(-SKEW, SKEW), 3))
 
 
 def _weather(rng: Random, at: float, node: str, host: str) -> Fault:
     weather = rng.choice([weather for weather in Weather if weather is not Weather.LATE])
     lines = rng.choice(
-        (f"{node}>{host}", f"{node}>*", f"*>{host}", f"{node}>database", "*>*", "client>*", f"*>{node}")
+        (
+            f"{node}>{host}",
+            f"{node}>*",
+            f"*>{host}",
+            f"{node}>database",
+            "*>*",
+            "client>*",
+            f"*>{node}",
+            f"{node}>n*",
+        )
     )
     amount = round(rng.uniform(5, 30), 3) if weather is Weather.SLOW else round(rng.uniform(0.2, 0.8), 3)
     seconds = round(rng.uniform(1, 20), 3)

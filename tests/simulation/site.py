@@ -31,7 +31,7 @@ NETWORK = "10.0.0.0/27"  # 29 addresses: few enough to be fought for
 SETTINGS: dict[str, Any] = {
     "simulator.answer_seconds": 4,
     "simulator.command_seconds": 60,
-    "job.undo_seconds": 30,
+    "job.undo_seconds": 6,
     "host.ping_interval": 6,
     "host.vm_sync_interval": 1,
     "host.ping_failures": 2,
