@@ -6,7 +6,20 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Insert, and_, bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Insert,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy import text as sql
 from sqlalchemy.exc import NoResultFound
 from sqlalchemy.sql.dml import ReturningUpdate
@@ -22,7 +35,10 @@ Position = tuple[int, int]
 # Where an event stands in the log: its transaction, but never before the event before it on the resource, whose
 # transaction may have been begun later and have committed first. The row says where that is, which one statement can
 # only know from the row it has locked: all else it sees as it was before it waited.
-XID = {"sqlite": sql("0"), "postgresql": sql("pg_current_xact_id()::text::bigint")}
+XID = {
+    "sqlite": literal_column("0", BigInteger),
+    "postgresql": literal_column("pg_current_xact_id()::text::bigint", BigInteger),
+}
 PLACE = {"sqlite": XID["sqlite"], "postgresql": func.greatest(resource.c.logged_xid, XID["postgresql"])}
 COLUMNS = ("resource_uuid", "revision", "xid", "resource_type", "account_uuid")
 GIVEN = {"named": "name", "at": "at", "body": "body"}

@@ -91,13 +91,15 @@ class Claims:
         The slot is locked before the job is read: what an earlier owner wrote up to the take-over is in the row.
         """
         epoch = self._jobs.epoch(tx, slot_of(resource_uuid), self._name, self._incarnation)
-        row = None if epoch is None else self._jobs.get(tx, uuid)
-        if epoch is None or row is None or row.state in TERMINAL:
+        if epoch is None:
+            return Outcome(Verdict.GONE)
+        row, ahead = self._jobs.look(tx, uuid)
+        if row is None or row.state in TERMINAL:
             return Outcome(Verdict.GONE)
         journal = msgspec.json.decode(row.journal, type=Journal) if row.journal else None
         if self._is_of_a_later_release(row, journal):
             return Outcome(Verdict.GONE)
-        if self._jobs.ahead(tx, row.resource_uuid, row.seq):
+        if ahead:
             return Outcome(Verdict.WAIT)
         claimed = self._take(tx, row, epoch, journal)
         if row.state != JobState.PENDING:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import Select, and_, bindparam, delete, exists, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mgmtnode.db.session import Tx
@@ -58,7 +58,6 @@ ROW = tuple(job.c[f] for f in JobRow.__struct_fields__)
 
 # Written once: building a statement costs more than running it, and every job runs these.
 _THIS = job.c.uuid == bindparam("this")
-_WAITS_HERE = and_(job.c.resource_uuid == bindparam("here"), job.c.state.in_(OPEN))
 _MINE = select(job.c.resource_uuid, job.c.seq).where(_THIS).subquery()
 _BEFORE_MINE = and_(
     job.c.resource_uuid == _MINE.c.resource_uuid, job.c.state.in_(OPEN), job.c.seq < _MINE.c.seq
@@ -69,7 +68,11 @@ INSERT = {
 }
 SHOW = select(*VIEW).where(_THIS)
 GET = select(*ROW).where(_THIS)
-AHEAD = select(job.c.seq).where(_WAITS_HERE, job.c.seq < bindparam("before")).limit(1)
+_EARLIER = job.alias("earlier")
+_AHEAD = exists().where(
+    _EARLIER.c.resource_uuid == job.c.resource_uuid, _EARLIER.c.state.in_(OPEN), _EARLIER.c.seq < job.c.seq
+)
+LOOK = select(*ROW, _AHEAD.label("ahead")).where(_THIS)
 POSITION = select(func.count()).select_from(job).join(_MINE, _BEFORE_MINE)
 EPOCH = (
     select(ring_slot.c.epoch)
@@ -80,11 +83,10 @@ EPOCH = (
 LOWEST_OPEN = select(func.min(job.c.seq)).where(job.c.state.in_(OPEN))
 HIGHEST = select(func.max(job.c.seq))
 TAKE = update(job).where(_THIS, job.c.state == bindparam("was"), job.c.fence <= bindparam("below"))
-WRITE = (
-    update(job)
-    .where(_THIS, job.c.fence == bindparam("held"), job.c.state == bindparam("was"))
-    .returning(job.c.cancel_requested)
-)
+_HELD = update(job).where(_THIS, job.c.fence == bindparam("held"), job.c.state == bindparam("was"))
+WRITE = _HELD.returning(job.c.cancel_requested)
+END = _HELD.returning(*VIEW)
+END_WAITING = update(job).where(_THIS, job.c.state == JobState.PENDING).returning(*VIEW)
 RELEASE = delete(claim).where(
     claim.c.resource_uuid == bindparam("here"), claim.c.job_uuid == bindparam("this")
 )
@@ -149,15 +151,16 @@ class JobRepository:
         return {str(row["uuid"]): _view(row) for row in rows}
 
     def get(self, tx: Tx, uuid: str) -> JobRow | None:
-        row = tx.execute(GET, {"this": uuid}).mappings().first()
-        return JobRow(**row) if row else None
+        row = tx.execute(GET, {"this": uuid}).first()
+        return _row(row) if row else None
 
     def waiting(self, tx: Tx, resource_uuid: str) -> int:
         return int(tx.execute(select(func.count()).where(_open_on(resource_uuid))).scalar() or 0)
 
-    def ahead(self, tx: Tx, resource_uuid: str, seq: int) -> bool:
-        """Whether an earlier accepted job on the resource has not ended."""
-        return tx.execute(AHEAD, {"here": resource_uuid, "before": seq}).first() is not None
+    def look(self, tx: Tx, uuid: str) -> tuple[JobRow | None, bool]:
+        """The job, and whether an earlier accepted one on its resource has not ended."""
+        row = tx.execute(LOOK, {"this": uuid}).first()
+        return (_row(row[:-1]), bool(row[-1])) if row else (None, False)
 
     def before(self, tx: Tx, resource_uuid: str, uuid: str) -> list[str]:
         """The open jobs on the resource accepted before job ``uuid``, oldest first."""
@@ -231,6 +234,13 @@ class JobRepository:
             raise Fenced
         return bool(row[0])
 
+    def end(self, tx: Tx, uuid: str, fence: int, state: JobState, values: dict[str, Any]) -> Job:
+        """The compare-and-set that ends a running job: the job as it is for ever. Raises Fenced."""
+        row = tx.execute(END, values | {"this": uuid, "held": fence, "was": state}).mappings().first()
+        if row is None:
+            raise Fenced
+        return _view(row)
+
     def release(self, tx: Tx, resource_uuid: str, job_uuid: str) -> None:
         tx.execute(RELEASE, {"here": resource_uuid, "this": job_uuid})
 
@@ -244,10 +254,10 @@ class JobRepository:
         )
         return JobRow(**row) if row else None
 
-    def end_waiting(self, tx: Tx, uuid: str, values: dict[str, Any]) -> bool:
-        """The compare-and-set that ends a job nobody has claimed yet; False if somebody has."""
-        where = and_(job.c.uuid == uuid, job.c.state == JobState.PENDING)
-        return bool(tx.execute(update(job).where(where).values(values)).rowcount)
+    def end_waiting(self, tx: Tx, uuid: str, values: dict[str, Any]) -> Job | None:
+        """The compare-and-set that ends a job nobody has claimed yet; None if somebody has."""
+        row = tx.execute(END_WAITING, values | {"this": uuid}).mappings().first()
+        return _view(row) if row else None
 
     def overdue(self, tx: Tx, slots: Sequence[int] | None, limit: int) -> list[JobRow]:
         """Jobs that wait for their turn though their deadline has passed."""
@@ -327,6 +337,10 @@ def _in_slots(
 
 def _open_on(resource_uuid: str) -> Any:
     return and_(job.c.resource_uuid == resource_uuid, job.c.state.in_(OPEN))
+
+
+def _row(values: Iterable[Any]) -> JobRow:
+    return JobRow(**dict(zip(JobRow.__struct_fields__, values, strict=True)))
 
 
 def _view(row: Any) -> Job:
