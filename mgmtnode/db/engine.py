@@ -74,8 +74,10 @@ def open_database(
         writer, reader = _sqlite(url, "BEGIN IMMEDIATE", 1), _sqlite(url, "BEGIN", 2, "query_only=ON")
         return SqliteDatabase(writer, reader, clock, readers=2, telemetry=telemetry)
     engine = _postgres(url, label, connections)
+    # Each statement of a reader sees its own moment in any case: it needs no BEGIN and no COMMIT.
+    reader = engine.execution_options(isolation_level="AUTOCOMMIT")
     readers = max(2, connections // 2)
-    return SqlDatabase(engine, engine, clock, writers=connections, readers=readers, telemetry=telemetry)
+    return SqlDatabase(engine, reader, clock, writers=connections, readers=readers, telemetry=telemetry)
 
 
 def memory_engine() -> Engine:

@@ -127,7 +127,7 @@ class SqlDatabase:
         self._transaction = telemetry.operation(
             "transaction", ("kind",), family=families.DB_SECONDS, logger=log, kind="client"
         )
-        show(self._metrics, self, {id(engine): engine for engine in (writer, reader)}.values())
+        show(self._metrics, self, (writer, reader))
         self._writer, self._reader, self._clock = writer, reader, clock
         self._write_pool = ThreadPoolExecutor(writers, "db-write")
         self._read_pool = ThreadPoolExecutor(readers, "db-read")
@@ -202,7 +202,8 @@ class SqlDatabase:
 
 def show(metrics: Metrics, db: SqlDatabase, engines: Iterable[Engine]) -> None:
     """The database's gauges."""
-    pools: list[Any] = [engine.pool for engine in engines]  # QueuePools, which their annotation does not say
+    # QueuePools, which their annotation does not say; writer and reader may have one.
+    pools: list[Any] = list({id(engine.pool): engine.pool for engine in engines}.values())
 
     def limit(pool: Any) -> int:
         return int(pool.size() + max(0, pool._max_overflow))

@@ -52,11 +52,11 @@ class AllocatorService(Service):
 
     @handler()
     def reserve(self, tx: Tx, msg: ReserveHost) -> Placement:
-        strategy, shut = self._strategy(msg), pipeline.closed(tx, self.node.query)
-        found = self.hosts.fitting(tx, msg, SHORTLIST, fullest_first=strategy.fullest_first)
-        candidates, _ = self._eligible(tx, msg, [row for row in found if row not in shut])
+        strategy = self._strategy(msg)
+        candidates = self._shortlist(tx, msg, strategy, SHORTLIST)
         if placed := self._take_one(tx, msg, strategy.sort(tx, msg, candidates)):
             return placed
+        shut = pipeline.closed(tx, self.node.query)
         rows, reports = pipeline.run(self.hosts.all(tx), pipeline.filters(msg, shut))
         candidates, more = self._eligible(tx, msg, rows)
         if placed := self._take_one(tx, msg, strategy.sort(tx, msg, candidates)):
@@ -66,10 +66,8 @@ class AllocatorService(Service):
     @handler()
     def find(self, tx: Tx, msg: FindHosts) -> list[Candidate]:
         request = msg.request
-        strategy, shut = self._strategy(request), pipeline.closed(tx, self.node.query)
-        found = self.hosts.fitting(tx, request, msg.limit, fullest_first=strategy.fullest_first)
-        candidates, _ = self._eligible(tx, request, [row for row in found if row not in shut])
-        return strategy.sort(tx, request, candidates)
+        strategy = self._strategy(request)
+        return strategy.sort(tx, request, self._shortlist(tx, request, strategy, msg.limit))
 
     @handler()
     def reserve_on(self, tx: Tx, msg: ReserveOnHost) -> Nothing:
@@ -145,6 +143,13 @@ class AllocatorService(Service):
         limits = self._limits(tx, place, host.cpu, host.memory)
         _set_pools(tx, host.uuid, limits)
         self.hosts.save(tx, host, limits.reserved_memory)
+
+    def _shortlist(
+        self, tx: Tx, msg: ReserveHost, strategy: AllocatorStrategy, limit: int
+    ) -> list[Candidate]:
+        """Some of the hosts that can take it, those first that the strategy will prefer."""
+        found = self.hosts.fitting(tx, msg, limit, fullest_first=strategy.fullest_first)
+        return self._eligible(tx, msg, pipeline.in_open_places(tx, self.node.query, found))[0]
 
     def _eligible(
         self, tx: Tx, msg: ReserveHost, rows: list[HostRow]
