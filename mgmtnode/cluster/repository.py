@@ -15,6 +15,7 @@ from sqlalchemy import CursorResult, Executable, bindparam, delete, func, insert
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mgmtnode.cluster.records import PRESENT, Beat, Identity, LeaseRow, NodeState
+from mgmtnode.db.generation import origin
 from mgmtnode.db.session import Tx
 from mgmtnode.db.tables import cluster, job, lease, node, ring_slot
 from mgmtnode.jobs.repository import OPEN
@@ -121,7 +122,7 @@ SLOT_ROWS = select(*(ring_slot.c[field] for field in SlotRow._fields)).order_by(
 def found_cluster(tx: Tx, uuid: str) -> None:
     """Makes the cluster's row and its slots, once, however many nodes begin with it."""
     into = {"sqlite": sqlite, "postgresql": postgresql}[tx.dialect].insert
-    values = {"id": 1, "uuid": uuid, "ring_version": 0, "db_generation": 1}
+    values = {"id": 1, "uuid": uuid, "ring_version": 0, "db_generation": 1, "origin": origin(tx.connection)}
     if tx.execute(into(cluster).on_conflict_do_nothing(), values).rowcount:
         tx.execute(insert(ring_slot), [{"slot": slot} for slot in range(SLOTS)])
 

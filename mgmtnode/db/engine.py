@@ -9,6 +9,7 @@ from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
+from mgmtnode.db import generation
 from mgmtnode.db.group_commit import SqliteDatabase
 from mgmtnode.db.session import SqlDatabase
 from mgmtnode.ports import Clock
@@ -115,7 +116,7 @@ def _sqlite(url: str, begin: str, size: int, *pragmas: str) -> Engine:
 
 
 def _postgres(url: str, label: str, connections: int) -> Engine:
-    return create_engine(
+    engine = create_engine(
         url,
         isolation_level="READ COMMITTED",
         pool_size=connections,
@@ -132,3 +133,5 @@ def _postgres(url: str, label: str, connections: int) -> Engine:
             "tcp_user_timeout": 10_000,
         },
     )
+    generation.watch(engine)
+    return engine

@@ -30,6 +30,7 @@ POSTGRESQL = {
     "57014": Fault.SLOW,  # query_canceled: statement_timeout
     "25P03": Fault.SLOW,  # idle_in_transaction_session_timeout
     "25006": Fault.UNREACHABLE,  # read_only_sql_transaction: we talk to a standby
+    "55000": Fault.UNREACHABLE,  # object_not_in_prerequisite_state: recovery is in progress, it is a standby
     "08": Fault.UNREACHABLE,  # connection exception
     "28": Fault.UNREACHABLE,  # invalid authorization
     "3D": Fault.UNREACHABLE,  # invalid catalog name: the database is not there

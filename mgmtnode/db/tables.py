@@ -238,7 +238,8 @@ cluster = Table(
     Column("id", Integer, primary_key=True),
     Column("uuid", UuidText, nullable=False),
     Column("ring_version", BigInteger, nullable=False),
-    Column("db_generation", BigInteger, nullable=False),
+    Column("db_generation", BigInteger, nullable=False, comment="lives of the database, see db.generation"),
+    Column("origin", String(64), comment="what tells this life from others; null: only an operator can"),
 )
 
 node = Table(

@@ -232,7 +232,17 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("uuid", UuidText, nullable=False),
         sa.Column("ring_version", sa.BigInteger(), nullable=False),
-        sa.Column("db_generation", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "db_generation",
+            sa.BigInteger(),
+            nullable=False,
+            comment="lives of the database, see db.generation",
+        ),
+        sa.Column(
+            "origin",
+            sa.String(length=64),
+            comment="what tells this life from others; null: only an operator can",
+        ),
         sa.PrimaryKeyConstraint("id", name="pk_mn_cluster"),
     )
     op.create_table(
