@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -166,7 +167,12 @@ def asks_for_more(payload: str, message: type[ApiJob[Any]]) -> bool:
         fields = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
     except msgspec.DecodeError:
         return False
-    return not fields.keys() <= {field.encode_name for field in msgspec.structs.fields(message)}
+    return not fields.keys() <= _known_fields(message)
+
+
+@cache
+def _known_fields(message: type[ApiJob[Any]]) -> frozenset[str]:
+    return frozenset(field.encode_name for field in msgspec.structs.fields(message))
 
 
 def _unknown(row: JobRow, why: str) -> Problem:

@@ -198,17 +198,17 @@ class Jobs:
         assert self.runner is not None
         running = list(self.runner.running)
 
-        def look(tx: Tx) -> tuple[list[tuple[int, str, str]], set[str]]:
-            slots = self._slots.own()
-            found = self._jobs.open_in(tx, slots, 0, OPEN_LIMIT)
+        def look(tx: Tx) -> tuple[list[tuple[int, str, str, bool]], set[str]]:
+            found = self._jobs.open_in(tx, self._slots.own(), OPEN_LIMIT)
             return found, self._jobs.cancelled(tx, running) if running else set()
 
         found, cancelled = await self._db.read(look)
-        for seq, uuid, resource_uuid in found:
+        for seq, uuid, resource_uuid, _ in found:
             self.runner.offer(seq, uuid, resource_uuid)
         for uuid in cancelled:
             self.runner.cancel(uuid)
-        await self._end_overdue()
+        if any(overdue for *_, overdue in found):
+            await self._end_overdue()
 
     async def _end_overdue(self) -> None:
         """A deadline holds for jobs that wait for their turn, too."""
@@ -218,8 +218,7 @@ class Jobs:
                 error = TIMEOUT.error("its deadline passed before it began", resource=row.resource_uuid)
                 end_waiting(tx, self._jobs, row, error.problem)
 
-        if await self._db.read(lambda tx: self._jobs.overdue(tx, self._slots.own(), 1)):
-            await self._db.write(end)
+        await self._db.write(end)
 
     async def forget(self) -> None:
         """Deletes jobs that ended before the retention period."""

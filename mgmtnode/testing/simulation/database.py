@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from mgmtnode.db.memory import MemoryDatabase
-from mgmtnode.db.session import Tx, TxHooks, tell, to_its_end
+from mgmtnode.db.session import Tx, TxHooks
+from mgmtnode.db.workers import tell, to_its_end
 from mgmtnode.errors import DATABASE_DOWN
 from mgmtnode.ports import Clock
 from mgmtnode.testing.simulation.lines import Line
