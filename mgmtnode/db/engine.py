@@ -11,6 +11,7 @@ from sqlalchemy.pool import QueuePool
 
 from mgmtnode.db import generation
 from mgmtnode.db.group_commit import SqliteDatabase
+from mgmtnode.db.prepared import prepare_often
 from mgmtnode.db.session import SqlDatabase
 from mgmtnode.ports import Clock
 from mgmtnode.telemetry.telemetry import Telemetry
@@ -64,17 +65,21 @@ def open_database(
     *,
     label: str = "mn/node",
     connections: int = 8,
+    prepare: bool = True,
     telemetry: Telemetry | None = None,
 ) -> SqlDatabase:
     """``sqlite:///FILE`` or ``postgresql+psycopg2://…``. Does not connect yet. Raises BadUrl.
 
-    ``label``: what the connections are called in ``pg_stat_activity``.
+    ``label``: what the connections are called in ``pg_stat_activity``. ``prepare``: statements that come often are
+    prepared on PostgreSQL.
     """
     check_url(url)
     if url.startswith("sqlite"):
         writer, reader = _sqlite(url, "BEGIN IMMEDIATE", 1), _sqlite(url, "BEGIN", 2, "query_only=ON")
         return SqliteDatabase(writer, reader, clock, readers=2, telemetry=telemetry)
     engine = _postgres(url, label, connections)
+    if prepare:
+        prepare_often(engine)
     # Each statement of a reader sees its own moment in any case: it needs no BEGIN and no COMMIT.
     reader = engine.execution_options(isolation_level="AUTOCOMMIT")
     readers = max(2, connections // 2)
