@@ -65,21 +65,18 @@ def open_database(
     *,
     label: str = "mn/node",
     connections: int = 8,
-    prepare: bool = True,
     telemetry: Telemetry | None = None,
 ) -> SqlDatabase:
     """``sqlite:///FILE`` or ``postgresql+psycopg2://…``. Does not connect yet. Raises BadUrl.
 
-    ``label``: what the connections are called in ``pg_stat_activity``. ``prepare``: statements that come often are
-    prepared on PostgreSQL.
+    ``label``: what the connections are called in ``pg_stat_activity``.
     """
     check_url(url)
     if url.startswith("sqlite"):
         writer, reader = _sqlite(url, "BEGIN IMMEDIATE", 1), _sqlite(url, "BEGIN", 2, "query_only=ON")
         return SqliteDatabase(writer, reader, clock, readers=2, telemetry=telemetry)
     engine = _postgres(url, label, connections)
-    if prepare:
-        prepare_often(engine)
+    prepare_often(engine)
     # Each statement of a reader sees its own moment in any case: it needs no BEGIN and no COMMIT.
     reader = engine.execution_options(isolation_level="AUTOCOMMIT")
     readers = max(2, connections // 2)

@@ -1,7 +1,7 @@
 """Statements that come often are prepared: PostgreSQL plans them once a connection and not each time they come.
 
-Planning costs as much as running, for statements as short as these. Other drivers prepare by themselves; psycopg2 leaves
-it to PREPARE and EXECUTE. Needs connections of one's own, or a pooler that gives each client one for its whole session.
+Planning costs as much as running, for statements as short as these. Other drivers prepare by themselves; psycopg2
+leaves it to PREPARE and EXECUTE (docs/adr/0036).
 """
 
 from __future__ import annotations

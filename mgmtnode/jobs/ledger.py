@@ -50,19 +50,19 @@ LOWER = (
 
 
 @lru_cache
-def _take_if_fits(kinds: tuple[str, ...]) -> Update:
-    """Of one owner's pools, those of these kinds, each if it has the room. Answers which had."""
+def _take_if_fits(kinds: tuple[str, ...], patient: bool) -> Update:
+    """Of one owner's pools, those of these kinds, each if it has the room. Answers which had. Who is not ``patient``
+    leaves out those that another transaction is just changing."""
     asked = {kind: bindparam(f"more_{place}", type_=BigInteger) for place, kind in enumerate(kinds)}
     more = case(asked, value=pool.c.kind)
     owner, wanted = (
         pool.c.resource_uuid == bindparam("of"),
         pool.c.kind.in_([literal(kind) for kind in kinds]),
     )
-    if len(kinds) > 1:
-        # Locked in one order, so that two never wait for each other.
-        wanted = pool.c.kind.in_(
-            select(pool.c.kind).where(owner, wanted).order_by(pool.c.kind).with_for_update()
-        )
+    # Locked in one order, so that two never wait for each other.
+    locked = select(pool.c.kind).where(owner, wanted).order_by(pool.c.kind)
+    if len(kinds) > 1 or not patient:
+        wanted = pool.c.kind.in_(locked.with_for_update(skip_locked=not patient))
     return (
         update(pool)
         .where(owner, wanted, pool.c.used + more <= pool.c.target)
@@ -105,13 +105,15 @@ def reserve_all(
     holder: str,
     draw: Callable[[], str],
     force: bool = False,
+    patient: bool = True,
 ) -> bool:
-    """Takes an amount of each kind, all or nothing, as ``reserve`` does of one. ``draw()`` names an allocation."""
+    """Takes an amount of each kind, all or nothing, as ``reserve`` does of one. ``draw()`` names an allocation. Who is
+    not ``patient`` does not wait for another transaction that takes of the same pools: for who can do with others."""
     if any(amount < 0 for amount in amounts.values()):
         raise ValueError(f"a reservation of {amounts}")
     if not amounts:
         return True
-    taken = (_stretch if force else _take)(tx, pool_uuid, amounts)
+    taken = _stretch(tx, pool_uuid, amounts) if force else _take(tx, pool_uuid, amounts, patient)
     if len(taken) < len(amounts):
         for kind in taken:
             _lower(tx, pool_uuid, kind, amounts[kind])
@@ -256,11 +258,11 @@ def _lower(tx: Tx, pool_uuid: str, kind: str, amount: int, allocations: int = 1)
     tx.execute(LOWER, {"of": pool_uuid, "what": kind, "less": amount, "fewer": allocations})
 
 
-def _take(tx: Tx, pool_uuid: str, amounts: Mapping[str, int]) -> Collection[str]:
+def _take(tx: Tx, pool_uuid: str, amounts: Mapping[str, int], patient: bool) -> Collection[str]:
     """The kinds of which there was enough."""
     kinds = tuple(sorted(amounts))
     values: dict[str, Any] = {f"more_{place}": amounts[kind] for place, kind in enumerate(kinds)}
-    return tx.execute(_take_if_fits(kinds), values | {"of": pool_uuid}).scalars().all()
+    return tx.execute(_take_if_fits(kinds, patient), values | {"of": pool_uuid}).scalars().all()
 
 
 def _stretch(tx: Tx, pool_uuid: str, amounts: Mapping[str, int]) -> Collection[str]:

@@ -36,6 +36,7 @@ from services.allocator.config import (
     RESERVED_MEMORY,
     STRATEGY,
 )
+from services.allocator.placing import Placing
 from services.allocator.repository import CPU, MEMORY, CapacityRepository, HostRow, Limits
 
 RECONCILE_SECONDS = 300.0  # a change of settings is heard at once; this is for events that got lost
@@ -46,6 +47,7 @@ class AllocatorService(Service):
     def __init__(self, node: NodeContext) -> None:
         super().__init__(node)
         self.hosts = CapacityRepository()
+        self.placing = Placing(node.clock)
 
     async def start(self) -> None:
         self.node.periodic.every("allocator.reconcile", RECONCILE_SECONDS, self.reconcile)
@@ -71,7 +73,7 @@ class AllocatorService(Service):
 
     @handler()
     def reserve_on(self, tx: Tx, msg: ReserveOnHost) -> Nothing:
-        if not self._take(tx, msg.host_uuid, msg.vm_uuid, (msg.cpu, msg.memory), force=msg.force):
+        if not self._take(tx, msg.host_uuid, msg, force=msg.force):
             report = FilterReport(filter="capacity", before=1, after=0, reason="it has too little left")
             raise NO_HOST.error(
                 f"the host {msg.host_uuid} cannot take it", resource=msg.vm_uuid, filters=[report]
@@ -162,7 +164,7 @@ class AllocatorService(Service):
                 hypervisor=row.hypervisor,
                 cpu_free=row.cpu_free,
                 memory_free=row.memory_free,
-                vms=row.vms,
+                vms=row.vms + self.placing.on(row.host_uuid),
             )
             for row in rows
         ]
@@ -179,20 +181,34 @@ class AllocatorService(Service):
         return self.node.extensions.pick(AllocatorStrategy, name)
 
     def _take_one(self, tx: Tx, msg: ReserveHost, candidates: list[Candidate]) -> Placement | None:
-        """Reserves on the first candidate that still has the room."""
-        for found in candidates:
-            if self._take(tx, found.host_uuid, msg.vm_uuid, (msg.cpu, msg.memory)):
-                return Placement(
-                    host_uuid=found.host_uuid,
-                    cluster_uuid=found.cluster_uuid,
-                    zone_uuid=found.zone_uuid,
-                    hypervisor=found.hypervisor,
-                )
+        """Reserves on the first candidate that still has the room, and on which nobody else is placing; if there is
+        none, waits for those."""
+        for patient in (False, True):
+            for found in candidates:
+                if self._take(tx, found.host_uuid, msg, patient=patient):
+                    self.placing.begin(tx, found.host_uuid, msg.vm_uuid)
+                    return Placement(
+                        host_uuid=found.host_uuid,
+                        cluster_uuid=found.cluster_uuid,
+                        zone_uuid=found.zone_uuid,
+                        hypervisor=found.hypervisor,
+                    )
         return None
 
-    def _take(self, tx: Tx, host: str, vm: str, amounts: tuple[int, int], *, force: bool = False) -> bool:
-        wanted = {kind: amount for kind, amount in zip((CPU, MEMORY), amounts, strict=True) if amount}
-        return ledger.reserve_all(tx, host, wanted, holder=vm, draw=self.node.uuids.draw, force=force)
+    def _take(
+        self,
+        tx: Tx,
+        host: str,
+        msg: ReserveHost | ReserveOnHost,
+        *,
+        force: bool = False,
+        patient: bool = True,
+    ) -> bool:
+        wanted = {kind: amount for kind, amount in ((CPU, msg.cpu), (MEMORY, msg.memory)) if amount}
+        draw = self.node.uuids.draw
+        return ledger.reserve_all(
+            tx, host, wanted, holder=msg.vm_uuid, draw=draw, force=force, patient=patient
+        )
 
 
 def _set_pools(tx: Tx, host_uuid: str, limits: Limits) -> None:

@@ -235,3 +235,26 @@ def test_the_last_unit_goes_to_one_of_many_at_once(postgres_url: str) -> None:
         await db.close()
 
     asyncio.run(story())
+
+
+def test_who_is_not_patient_does_not_wait_for_another_transaction(postgres_url: str) -> None:
+    db = open_database(postgres_url, SystemClock())
+
+    def take(tx: Tx, n: int, *, patient: bool) -> bool:
+        amounts, names = {"cpu": 1, "memory": 1}, iter([uuid(100 + n), uuid(200 + n)])
+        return ledger.reserve_all(
+            tx, uuid(1), amounts, holder=uuid(n), draw=lambda: next(names), patient=patient
+        )
+
+    def while_one_takes(tx: Tx) -> tuple[bool, bool]:
+        return take(tx, 1, patient=False), db.run(lambda other: take(other, 2, patient=False))
+
+    try:
+        db.run(lambda tx: metadata.create_all(tx.connection, tables=CORE_TABLES))
+        for kind in ("cpu", "memory"):
+            db.run(lambda tx, kind=kind: ledger.set_pool(tx, uuid(1), kind, 5))  # type: ignore[misc]
+        assert db.run(while_one_takes) == (True, False)
+        assert db.run(lambda tx: take(tx, 3, patient=False))
+        assert db.run(lambda tx: ledger.usage(tx, uuid(1), "cpu")) == (2, 5)
+    finally:
+        db.engine.dispose()
