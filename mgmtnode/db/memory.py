@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from mgmtnode.db.faults import convert
-from mgmtnode.db.prepared import PreparedConnection
+from mgmtnode.db.memory_plans import PreparedConnection
 from mgmtnode.db.session import Tx, TxHooks
 
 T = TypeVar("T")

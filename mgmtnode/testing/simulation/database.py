@@ -13,7 +13,8 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from mgmtnode.db.memory import MemoryDatabase
-from mgmtnode.db.session import Tx, TxHooks, tell
+from mgmtnode.db.session import Tx, TxHooks
+from mgmtnode.db.workers import tell
 from mgmtnode.errors import DATABASE_DOWN, TIMEOUT, ApiError
 from mgmtnode.ports import Clock
 from mgmtnode.testing.simulation.lines import Line, Weather
