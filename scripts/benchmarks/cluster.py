@@ -94,8 +94,8 @@ class Statistics:
 
     def __init__(self, url: str) -> None:
         plain = make_url(url).set(drivername="postgresql")
-        self._connection = psycopg2.connect(plain.render_as_string(hide_password=False))
-        self._connection.autocommit = True
+        self._url = plain.render_as_string(hide_password=False)
+        self._connect()
         if self._counts():
             self._track("none")
 
@@ -103,10 +103,12 @@ class Statistics:
         self._connection.close()
 
     def one(self, query: str, *values: object) -> int:
-        with self._connection.cursor() as cursor:
-            cursor.execute(query, values)
-            found = cursor.fetchone()
-            return int(found[0]) if found and found[0] is not None else 0
+        """The number that a query answers; asked once more of a server that was started again."""
+        try:
+            return self._one(query, values)
+        except psycopg2.OperationalError:
+            self._connect()
+            return self._one(query, values)
 
     def commits(self) -> int:
         """Transactions that wrote, so far, in the whole server; asking takes no number."""
@@ -139,6 +141,16 @@ class Statistics:
                 (limit,),
             )
             return [(calls, " ".join(query.split())) for calls, query in cursor.fetchall()]
+
+    def _connect(self) -> None:
+        self._connection = psycopg2.connect(self._url)
+        self._connection.autocommit = True
+
+    def _one(self, query: str, values: tuple[object, ...]) -> int:
+        with self._connection.cursor() as cursor:
+            cursor.execute(query, values)
+            found = cursor.fetchone()
+            return int(found[0]) if found and found[0] is not None else 0
 
     def _counts(self) -> int:
         return self.one("SELECT count(*) FROM pg_settings WHERE name = 'pg_stat_statements.track'")
