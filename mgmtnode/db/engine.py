@@ -11,6 +11,7 @@ from sqlalchemy.pool import QueuePool
 
 from mgmtnode.db import generation
 from mgmtnode.db.group_commit import SqliteDatabase
+from mgmtnode.db.prepared import prepare_often
 from mgmtnode.db.session import SqlDatabase
 from mgmtnode.ports import Clock
 from mgmtnode.telemetry.telemetry import Telemetry
@@ -75,8 +76,11 @@ def open_database(
         writer, reader = _sqlite(url, "BEGIN IMMEDIATE", 1), _sqlite(url, "BEGIN", 2, "query_only=ON")
         return SqliteDatabase(writer, reader, clock, readers=2, telemetry=telemetry)
     engine = _postgres(url, label, connections)
+    prepare_often(engine)
+    # Each statement of a reader sees its own moment in any case: it needs no BEGIN and no COMMIT.
+    reader = engine.execution_options(isolation_level="AUTOCOMMIT")
     readers = max(2, connections // 2)
-    return SqlDatabase(engine, engine, clock, writers=connections, readers=readers, telemetry=telemetry)
+    return SqlDatabase(engine, reader, clock, writers=connections, readers=readers, telemetry=telemetry)
 
 
 def memory_engine() -> Engine:

@@ -43,6 +43,13 @@ resource = Table(
     Column("description", words(), nullable=False, server_default=""),
     Column("account_uuid", UuidText, nullable=False),
     Column("revision", BigInteger, nullable=False, server_default="0"),
+    Column(
+        "logged_xid",
+        BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="where its last event stands in the log",
+    ),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
     UniqueConstraint("type", "unique_name"),
@@ -157,6 +164,13 @@ pool = Table(
         comment="the limit for new reservations; a shrunk pool drains to it",
     ),
     Column("used", BigInteger, nullable=False, server_default="0"),
+    Column(
+        "allocations",
+        BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="how many hold some of it: counted here, since every placement asks",
+    ),
     CheckConstraint("used <= total", name="within"),
     CheckConstraint("used >= 0", name="positive"),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -91,13 +92,15 @@ class Claims:
         The slot is locked before the job is read: what an earlier owner wrote up to the take-over is in the row.
         """
         epoch = self._jobs.epoch(tx, slot_of(resource_uuid), self._name, self._incarnation)
-        row = None if epoch is None else self._jobs.get(tx, uuid)
-        if epoch is None or row is None or row.state in TERMINAL:
+        if epoch is None:
+            return Outcome(Verdict.GONE)
+        row, ahead = self._jobs.look(tx, uuid)
+        if row is None or row.state in TERMINAL:
             return Outcome(Verdict.GONE)
         journal = msgspec.json.decode(row.journal, type=Journal) if row.journal else None
         if self._is_of_a_later_release(row, journal):
             return Outcome(Verdict.GONE)
-        if self._jobs.ahead(tx, row.resource_uuid, row.seq):
+        if ahead:
             return Outcome(Verdict.WAIT)
         claimed = self._take(tx, row, epoch, journal)
         if row.state != JobState.PENDING:
@@ -164,7 +167,12 @@ def asks_for_more(payload: str, message: type[ApiJob[Any]]) -> bool:
         fields = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
     except msgspec.DecodeError:
         return False
-    return not fields.keys() <= {field.encode_name for field in msgspec.structs.fields(message)}
+    return not fields.keys() <= _known_fields(message)
+
+
+@cache
+def _known_fields(message: type[ApiJob[Any]]) -> frozenset[str]:
+    return frozenset(field.encode_name for field in msgspec.structs.fields(message))
 
 
 def _unknown(row: JobRow, why: str) -> Problem:

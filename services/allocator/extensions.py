@@ -26,8 +26,12 @@ class HostAccount:
 
 EXTENSIONS = (
     Extension(HostCapacityChanged, HostAccount),
-    Extension(AllocatorStrategy, lambda s: LeastVmPreferred(s.node.rng), key="LeastVmPreferred"),
-    Extension(AllocatorStrategy, lambda s: LastHostPreferred(s.node.rng), key="LastHostPreferred"),
+    Extension(
+        AllocatorStrategy, lambda s: LeastVmPreferred(s.node.slots, s.node.rng), key="LeastVmPreferred"
+    ),
+    Extension(
+        AllocatorStrategy, lambda s: LastHostPreferred(s.node.slots, s.node.rng), key="LastHostPreferred"
+    ),
     Extension(AllocatorStrategy, lambda s: Random(s.node.rng), key="Random"),
     Extension(AllocatorStrategy, lambda s: Packed(), key="Packed"),
 )

@@ -41,6 +41,16 @@ def closed(tx: Tx, query: Query) -> Closed:
     return Closed(frozenset(c.uuid for c in clusters), frozenset(z.uuid for z in zones))
 
 
+def in_open_places(tx: Tx, query: Query, rows: list[HostRow]) -> list[HostRow]:
+    """Those of a few hosts whose cluster and zone are enabled."""
+    if not rows:
+        return rows
+    clusters = ",".join(sorted({row.cluster_uuid for row in rows}))
+    found = query.find(tx, CLUSTER, f"uuid?={clusters}", "state=Enabled", "zone.state=Enabled")
+    opened = {cluster.uuid for cluster in found}
+    return [row for row in rows if row.cluster_uuid in opened]
+
+
 def filters(request: ReserveHost, shut: Closed) -> list[Filter]:
     """The filters of a request, in the order they are applied and reported."""
     found: list[Filter] = []

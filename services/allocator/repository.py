@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -44,7 +44,8 @@ class HostFacts(NamedTuple):
 
 
 class HostRow(msgspec.Struct, frozen=True):
-    """A host as the pipeline sees it: where it is, how it is, what new reservations may still take."""
+    """A host as the pipeline sees it: where it is, how it is, what new reservations may still take. ``vms``: how many
+    hold memory of it; one that was enlarged counts for each time."""
 
     host_uuid: str
     cluster_uuid: str
@@ -55,6 +56,7 @@ class HostRow(msgspec.Struct, frozen=True):
     cpu_free: int
     memory_free: int
     threads: int
+    vms: int
 
 
 _cpu, _memory = pool.alias("cpu_pool"), pool.alias("memory_pool")
@@ -65,18 +67,12 @@ _hosts = (
         _cpu_free.label("cpu_free"),
         _memory_free.label("memory_free"),
         host_capacity.c.cpu.label("threads"),
+        _memory.c.allocations.label("vms"),
     )
     .join(_cpu, and_(_cpu.c.resource_uuid == host_capacity.c.host_uuid, _cpu.c.kind == CPU))
     .join(_memory, and_(_memory.c.resource_uuid == host_capacity.c.host_uuid, _memory.c.kind == MEMORY))
 )
 DESIGNATIONS = ("host_uuid", "cluster_uuid", "zone_uuid", "hypervisor")
-_VMS = (
-    select(
-        allocation.c.pool_uuid, func.count(allocation.c.resource_uuid.distinct())
-    )  # one that grows holds two
-    .where(allocation.c.pool_uuid.in_(bindparam("hosts", expanding=True)), allocation.c.kind == MEMORY)
-    .group_by(allocation.c.pool_uuid)
-)
 
 
 class Shape(NamedTuple):
@@ -155,11 +151,6 @@ class CapacityRepository:
         """Every host, for explaining a refusal."""
         return [HostRow(*row) for row in tx.execute(_hosts)]
 
-    def vms(self, tx: Tx, hosts: Iterable[str]) -> dict[str, int]:
-        """How many VMs hold memory of each host."""
-        rows = tx.execute(_VMS, {"hosts": list(hosts)})
-        return {str(r[0]): int(r[1]) for r in rows}
-
     def holders(self, tx: Tx, host_uuid: str) -> list[str]:
         """Who holds memory of the host, but for what is kept back until a debt is settled."""
         mine = and_(allocation.c.pool_uuid == host_uuid, allocation.c.kind == MEMORY)
@@ -197,7 +188,3 @@ def _usable(left: Any, shut: Sequence[str]) -> Any:
         left > 0,
     )
     return case((open_now, left), else_=0)
-
-
-def _rows(tx: Tx, statement: Select[Any]) -> list[HostRow]:
-    return [HostRow(*row) for row in tx.execute(statement)]

@@ -19,15 +19,16 @@ from tests.chaos.hostile import Hostile
 from tests.chaos.logs import Logs
 from tests.chaos.mailers import Mailers
 from tests.chaos.overload import Overload
-from tests.chaos.plan import Fault, Kind, Plan
+from tests.chaos.plan import AGENTS, BROKER, TO_BROKER, TO_HOSTS, Fault, Kind, Plan
 from tests.chaos.stage import Stage
 
 QUIET_SECONDS = 2.0  # of load before the first fault and after the last
 HEAL_SECONDS = 150.0
 FINISH_SECONDS = 120.0
 TAKEOVER = (Kind.KILL, Kind.PAUSE)
-ALONE_SECONDS = 12.0
-"""A takeover is measured if nothing but it struck for so long: others may wait for what another fault keeps away."""
+ALONE_SECONDS = 10.0
+ELSEWHERE = (TO_BROKER, TO_HOSTS, BROKER, AGENTS)
+"""What a takeover does not need, and the lines to it."""
 
 
 @dataclass
@@ -36,6 +37,8 @@ class Figures:
 
     cycles: int = 0
     jobs: Counter[str] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
+    """Of the errors that jobs failed of."""
     faults: Counter[str] = field(default_factory=Counter)
     answers: Counter[int] = field(default_factory=Counter)
     requests: int = 0
@@ -148,6 +151,8 @@ class Campaign:
         promises = checks.Promises.of(entries)
         figures.cycles = number
         figures.violations += violations
+        codes = "SELECT error::json ->> 'code', count(*) FROM job WHERE state = 'Failed' GROUP BY 1"
+        figures.codes = Counter(dict(self._stage.audit.records.rows(codes)))
         figures.jobs = Counter(
             dict(self._stage.audit.records.rows("SELECT state, count(*) FROM job GROUP BY 1"))
         )
@@ -169,29 +174,28 @@ class Campaign:
         self._say(f"  {done}, at rest after {figures.heal[-1]:.1f} s{bad}")
 
     def _time_takeovers(self, number: int, entries: list[Entry]) -> None:
-        struck = list(of(Struck, entries))
+        struck = [one for one in of(Struck, entries) if one.cycle == number]
         for one in struck:
-            if (
-                one.cycle != number
-                or one.over
-                or one.kind not in TAKEOVER
-                or not one.victim.startswith("node")
-            ):
+            if one.over or one.kind not in TAKEOVER or not one.victim.startswith("node"):
                 continue
-            if any(
-                other is not one and abs(other.at - one.at) < ALONE_SECONDS
-                for other in struck
-                if not _own(other, one)
-            ):
+            if any(_hinders(other, one, struck) for other in struck):
                 continue
             took = self._stage.audit.takeover(one.victim, one.at)
             self.figures.slots += [took.slots] if took.slots is not None else []
             self.figures.went_on += [took.jobs] if took.jobs is not None else []
 
 
-def _own(other: Struck, one: Struck) -> bool:
-    """Whether it is the end of the same fault."""
-    return other.over and other.victim == one.victim and other.kind == one.kind
+def _hinders(other: Struck, one: Struck, struck: list[Struck]) -> bool:
+    """Whether a fault lasted while the node of another one was taken over, and what that needs: the database, and
+    nodes that are well."""
+    if other is one or other.over or other.victim.startswith("clients"):
+        return False
+    if other.victim.rpartition(">")[2] in ELSEWHERE:
+        return False
+    ends = [
+        late.at for late in struck if late.over and (late.kind, late.victim) == (other.kind, other.victim)
+    ]
+    return other.at < one.at + ALONE_SECONDS and max(ends, default=other.at) > one.at - 1.0
 
 
 def _kind_of(victim: str) -> str:

@@ -16,7 +16,17 @@ from tests.chaos.wishes import Asker, Outcome, Wish, action, create, delete
 MOST_VMS = 4
 THINK_SECONDS = 0.6
 END_SECONDS = 15.0
-ACTIONS = ("start", "stop", "reboot", "migrate", "pause", "resume")
+ACTIONS = (
+    "start",
+    "stop",
+    "reboot",
+    "migrate",
+    "migrate",
+    "pause",
+    "resume",
+    "attach-nic",
+    "change-offering",
+)
 CARELESS = {"hang up": 0.12, "twice": 0.12, "cancel": 0.12, "leave": 0.3}
 """How often a client hangs up on its first attempt, asks two nodes at once, cancels, or does not wait for the end."""
 
@@ -49,14 +59,23 @@ class Customer:
         if draw < 0.12:
             await self._look()
         elif draw < 0.35 and self.hot:
-            await self._want(action(self._key(), self.rng.choice(self.hot), self.rng.choice(ACTIONS)))
+            await self._change(self.rng.choice(self.hot))
         elif len(self.vms) >= MOST_VMS or (self.vms and draw < 0.5):
             vm = self.vms.pop(self.rng.randrange(len(self.vms)))
             await self._want(delete(self._key(), vm))
         elif not self.vms or draw < 0.75:
             await self._create()
         else:
-            await self._want(action(self._key(), self.rng.choice(self.vms), self.rng.choice(ACTIONS)))
+            await self._change(self.rng.choice(self.vms))
+
+    async def _change(self, vm: str) -> None:
+        name = self.rng.choice(ACTIONS)
+        body: dict[str, object] = {}
+        if name == "attach-nic":
+            body = {"l3_network_uuid": self._askers[0].account.networks[0]}
+        if name == "change-offering":
+            body = {"cpu": self.rng.choice((1, 2)), "memory": self.rng.choice((256, 512, 1024)) * MIB}
+        await self._want(action(self._key(), vm, name, body))
 
     async def _create(self) -> None:
         asker, key = self._askers[0], self._key()

@@ -6,6 +6,7 @@ import shutil
 import signal
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -19,7 +20,7 @@ from tests.chaos.stage import API_VHOST, Stage
 
 ALARM = "{resource_limit, memory, node()}"
 BOTH = frozenset({Way.UP, Way.DOWN})
-LATE_SECONDS = 30.0  # to make a fault and to mend it
+STOP_SECONDS = 60.0  # what a service manager gives a node, about
 
 Deed = Callable[[Stage, Fault], AbstractContextManager[None]]
 
@@ -30,6 +31,7 @@ class Faults:
     def __init__(self, stage: Stage, history: History, cycle: int, extra: dict[Kind, Deed]) -> None:
         self._stage, self._history, self._cycle = stage, history, cycle
         self._deeds = DEEDS | extra
+        self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
         self._failed: list[BaseException] = []
@@ -54,10 +56,11 @@ class Faults:
         if self._over.wait(max(0.0, began + fault.at - time.monotonic())):
             return
         try:
-            self._note(fault)
-            with self._deed(fault)(self._stage, fault):
-                self._over.wait(fault.seconds)
-            self._note(fault, over=True)
+            with self._locks[fault.victim]:  # what it was to be struck by before may take longer than planned
+                self._note(fault)
+                with self._deed(fault)(self._stage, fault):
+                    self._over.wait(fault.seconds)
+                self._note(fault, over=True)
         except Exception as exc:  # told by finish(), in the thread that asks
             self._failed.append(exc)
 
@@ -111,7 +114,7 @@ def pause(stage: Stage, fault: Fault) -> Iterator[None]:
 @contextmanager
 def drain(stage: Stage, fault: Fault) -> Iterator[None]:
     stage.held.add(fault.victim)
-    stage.cluster.nodes[fault.victim].terminate(LATE_SECONDS)
+    stage.cluster.nodes[fault.victim].terminate(STOP_SECONDS)
     yield
     stage.held.discard(fault.victim)
 
@@ -154,10 +157,9 @@ def reset(stage: Stage, fault: Fault) -> Iterator[None]:
 
 @contextmanager
 def stop_immediate(stage: Stage, fault: Fault) -> Iterator[None]:
-    with stage.database_lock:
-        stage.cluster.postgres.halt("immediate")
-        yield
-        stage.cluster.postgres.revive()
+    stage.cluster.postgres.halt("immediate")
+    yield
+    stage.cluster.postgres.revive()
 
 
 @contextmanager

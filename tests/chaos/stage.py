@@ -68,7 +68,6 @@ class Stage:
         self._stop = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="keeper")
         self._starting = threading.Lock()
-        self.database_lock = threading.Lock()  # of whoever stops or starts PostgreSQL, or needs it to run
 
     @property
     def audit(self) -> Audit:
@@ -125,10 +124,8 @@ class Stage:
 
     def revive_database(self) -> None:
         """Starts it again if it has ended by itself, as a full disk makes it."""
-        with self.database_lock:
-            if not self.cluster.postgres.running:
-                self.cluster.postgres.halt()
-                self.cluster.postgres.revive()
+        if not self.cluster.postgres.running:
+            self.cluster.postgres.restart()
 
     def revive_agents(self) -> None:
         if not self.agents.running:

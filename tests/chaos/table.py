@@ -23,6 +23,7 @@ def _rows(figures: Figures) -> Iterator[tuple[str, Any]]:
     yield "cycles", figures.cycles
     yield "jobs", sum(figures.jobs.values())
     yield from ((f"  {state}", count) for state, count in sorted(figures.jobs.items()))
+    yield from ((f"    of {code}", count) for code, count in figures.codes.most_common())
     yield "host commands", figures.commands
     yield "requests", figures.requests
     yield "  without an answer", figures.answers[0]

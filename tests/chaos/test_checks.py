@@ -104,8 +104,8 @@ def test_what_is_right_in_a_history_is_not_held_against_it(entries: list[Entry])
 
 
 def test_jobs_that_failed_of_what_nobody_foresaw_are_found() -> None:
-    error = '{"code": "core.internal"}'
-    books = Books({"error::text": [("j", "vm.create", error)], "idempotency_key": [("a", "k", 2)]})
+    failed = [("j", "vm.create", "core.internal", "{}"), ("k", "vm.stop", "vm.wrong-state", "{}")]
+    books = Books({"error::text": failed, "idempotency_key": [("a", "k", 2)]})
     assert [line[:3] for line in checks.of_database(books)] == ["I18", "I6:"]  # type: ignore[arg-type]
 
 

@@ -43,8 +43,8 @@ def create(key: str, name: str, networks: Sequence[str], memory: int) -> Wish:
     return Wish(key, "POST", "/v1/vms", body)
 
 
-def action(key: str, vm: str, name: str) -> Wish:
-    return Wish(key, "POST", f"/v1/vms/{vm}/actions/{name}", {}, vm)
+def action(key: str, vm: str, name: str, body: dict[str, Any] | None = None) -> Wish:
+    return Wish(key, "POST", f"/v1/vms/{vm}/actions/{name}", body or {}, vm)
 
 
 def delete(key: str, vm: str) -> Wish:
