@@ -21,8 +21,8 @@ AT = re.compile(rb'"at":"([^"]+)"')
 
 
 class Subscriber:
-    """``lags``: seconds from the transaction of each event until it was here. ``wanted``: how many it waits for, told by
-    ``all_heard``."""
+    """``lags``: seconds from the transaction of each event until it was here. ``wanted``: how many it waits for, told
+    by ``all_heard``."""
 
     def __init__(self) -> None:
         self.lags: list[float] = []
