@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -133,14 +135,14 @@ class Statistics:
         finally:
             self._track("none")
 
-    def most_frequent(self, limit: int = 25) -> list[tuple[int, str]]:
-        """Statements by how often they ran while it was counted last."""
+    def most_frequent(self) -> list[tuple[int, str]]:
+        """Statements by how often they ran while it was counted last, whether they were prepared or not."""
+        found = Counter[str]()
         with self._connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT calls, query FROM pg_stat_statements WHERE {self.WORK} ORDER BY calls DESC LIMIT %s",
-                (limit,),
-            )
-            return [(calls, " ".join(query.split())) for calls, query in cursor.fetchall()]
+            cursor.execute(f"SELECT calls, query FROM pg_stat_statements WHERE {self.WORK}")
+            for calls, query in cursor.fetchall():
+                found[_plain(query)] += calls
+        return [(calls, text) for text, calls in found.most_common()]
 
     def _connect(self) -> None:
         self._connection = psycopg2.connect(self._url)
@@ -164,6 +166,15 @@ class Statistics:
     def _run(self, statement: str) -> None:
         with self._connection.cursor() as cursor:
             cursor.execute(statement)
+
+
+PREPARED = re.compile(r"^PREPARE \w+ (\(.*?\) )?AS ", re.IGNORECASE)
+PARAMETER = re.compile(r"\$\d+(::\w+)?")
+
+
+def _plain(query: str) -> str:
+    """The text without what differs between a statement and the same prepared."""
+    return PARAMETER.sub("?", PREPARED.sub("", " ".join(query.split())))
 
 
 @contextmanager
