@@ -268,9 +268,7 @@ class ManagementNode:
         for manifest, service in self.parts.services:
             await service.start()
             self._on_stop(f"the service {manifest.id}", _stopper(service))
-        lag = LoopLag(lambda seconds: self.telemetry.metrics.observe(LOOP_LAG, seconds))
-        lag.start()
-        self._on_stop("the loop's watch", _later(lag.stop))
+        self._watch_loop()
         periodic, jobs = self.parts.context.periodic, self.parts.context.jobs
         self._on_stop("the periodic work", periodic.stop)
         periodic.every("bus.probe", PROBE_SECONDS, self.bus.probe)
@@ -278,6 +276,11 @@ class ManagementNode:
         self.slots.on_change(sweep.poke)
         periodic.every("jobs.forget", FORGET_SECONDS, jobs.forget)
         periodic.every("events.forget", FORGET_SECONDS, self._forget_events)
+
+    def _watch_loop(self) -> None:
+        lag = LoopLag(lambda seconds: self.telemetry.metrics.observe(LOOP_LAG, seconds))
+        lag.start()
+        self._on_stop("the loop's watch", _later(lag.stop))
 
     async def _enter(self) -> None:
         context, runner = self.parts.context, self.parts.context.jobs.runner

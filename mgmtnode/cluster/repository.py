@@ -11,7 +11,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import CursorResult, Executable, bindparam, delete, func, insert, select, text, true, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    CursorResult,
+    Executable,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    text,
+    true,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mgmtnode.cluster.records import PRESENT, Beat, Identity, LeaseRow, NodeState
@@ -63,19 +77,21 @@ RENEW = (
     .where(lease.c.name == bindparam("me"), lease.c.incarnation == bindparam("life"))
     .values(hb_seq=lease.c.hb_seq + 1, inflight=bindparam("now_inflight"), queued=bindparam("now_queued"))
 )
-_LOCKED = text(
+_LOCKED: ColumnElement[Any] = literal_column(
     "exists (select 1 from pg_locks l where l.locktype = 'advisory' and l.granted and l.objsubid = 2"
     " and l.database = (select oid from pg_database where datname = current_database())"
     f" and l.classid = {LOCK_CLASS} and l.objid::bigint = (hashtext(mn_lease.name)::bigint & 4294967295))"
 )
-_AGE = text("extract(epoch from clock_timestamp() - pg_postmaster_start_time())")
+_AGE: ColumnElement[Any] = literal_column(
+    "extract(epoch from clock_timestamp() - pg_postmaster_start_time())"
+)
 TAKE_LOCK = text(f"select pg_try_advisory_lock({LOCK_CLASS}, hashtext(:name))")
 
 
 def _look(dialect: str) -> Executable:
     """Every lease there is, with the ring version; one row without a lease where there is none."""
     real = dialect == "postgresql"
-    locked, age = (_LOCKED, _AGE) if real else (text("1"), text("1e9"))
+    locked, age = (_LOCKED, _AGE) if real else (literal_column("1"), literal_column("1e9"))
     columns = (
         lease.c.name,
         lease.c.incarnation,
@@ -111,6 +127,7 @@ def look(execute: Execute, dialect: str, *, renewed: bool = False) -> Beat:
 
 # who is there
 
+LOCK = select(cluster.c.uuid).where(cluster.c.id == 1).with_for_update()
 PRESENT_NODES = (
     select(node.c.name, node.c.incarnation, node.c.state, node.c.label)
     .where(node.c.state.in_(PRESENT))
@@ -129,7 +146,7 @@ def found_cluster(tx: Tx, uuid: str) -> None:
 
 def lock(tx: Tx) -> str:
     """Takes the mutex of membership and ring; returns the cluster's uuid."""
-    return str(tx.execute(select(cluster.c.uuid).where(cluster.c.id == 1).with_for_update()).scalar_one())
+    return str(tx.execute(LOCK).scalar_one())
 
 
 def present(tx: Tx) -> dict[str, NodeRow]:
@@ -214,6 +231,20 @@ def end_sessions(tx: Tx, label: str) -> None:
 
 # who works on what
 
+_THESE: BindParameter[Any] = bindparam("these", expanding=True)
+GIVE = (
+    update(ring_slot)
+    .where(ring_slot.c.slot.in_(_THESE))
+    .values(owner=bindparam("heir"), incarnation=bindparam("life"), epoch=ring_slot.c.epoch + 1, target=None)
+)
+FENCE = (
+    update(job)
+    .where(job.c.state.in_(OPEN), job.c.slot.in_(_THESE))
+    .values(fence=select(ring_slot.c.epoch).where(ring_slot.c.slot == job.c.slot).scalar_subquery())
+)
+RAISE_VERSION = update(cluster).values(ring_version=cluster.c.ring_version + 1)
+VERSION = select(func.max(cluster.c.ring_version))
+
 
 def slot_rows(tx: Tx) -> list[SlotRow]:
     rows = tx.execute(SLOT_ROWS)
@@ -248,8 +279,7 @@ def distribute(tx: Tx) -> list[int]:
 def give(tx: Tx, slots: Sequence[int], name: str, incarnation: int) -> None:
     """Makes a node the owner of slots, under new epochs."""
     if slots:
-        values = {"owner": name, "incarnation": incarnation, "epoch": ring_slot.c.epoch + 1, "target": None}
-        tx.execute(update(ring_slot).where(ring_slot.c.slot.in_(slots)).values(values))
+        tx.execute(GIVE, {"these": list(slots), "heir": name, "life": incarnation})
 
 
 def moving(tx: Tx, owner: str, incarnation: int | None, slots: Iterable[int]) -> dict[str, list[int]]:
@@ -279,16 +309,15 @@ def fence_open_jobs(tx: Tx, slots: Sequence[int]) -> None:
     """Raises the fence of open jobs to their slot's epoch, so that an earlier owner's writes miss. Runs as a
     statement of its own after the slots moved: it must see the claims that committed meanwhile."""
     if slots:
-        epoch = select(ring_slot.c.epoch).where(ring_slot.c.slot == job.c.slot).scalar_subquery()
-        tx.execute(update(job).where(job.c.state.in_(OPEN), job.c.slot.in_(slots)).values(fence=epoch))
+        tx.execute(FENCE, {"these": list(slots)})
 
 
 def raise_version(tx: Tx) -> None:
-    tx.execute(update(cluster).values(ring_version=cluster.c.ring_version + 1))
+    tx.execute(RAISE_VERSION)
 
 
 def view(tx: Tx) -> tuple[int, dict[int, SlotOwner], dict[str, int]]:
     """(ring version, who owns each slot and to whom it goes, the nodes and their incarnations)."""
-    version = int(tx.execute(select(func.max(cluster.c.ring_version))).scalar() or 0)
+    version = int(tx.execute(VERSION).scalar() or 0)
     owners = {row.slot: SlotOwner(row.owner, row.epoch, row.target) for row in slot_rows(tx)}
     return version, owners, {n.name: n.incarnation for n in present(tx).values()}

@@ -6,7 +6,7 @@ from enum import Enum, auto
 
 from sqlalchemy.exc import DBAPIError
 
-from mgmtnode.errors import CONFLICT, DATABASE_DAMAGED, DATABASE_DOWN, IN_USE, TIMEOUT, ApiError
+from mgmtnode.errors import CONFLICT, DATABASE_DAMAGED, DATABASE_DOWN, DATABASE_SLOW, IN_USE, ApiError
 
 
 class Fault(Enum):
@@ -99,7 +99,7 @@ def convert(exc: DBAPIError) -> ApiError | DBAPIError:
         case Fault.DAMAGED:
             return DATABASE_DAMAGED.error(f"{_said(exc)}; restore the database from a backup")
         case Fault.SLOW:
-            return TIMEOUT.error("the database took too long and was told to stop")
+            return DATABASE_SLOW.error("the database took too long and was told to stop", retry_after=1.0)
         case Fault.UNREACHABLE | Fault.COLLISION:
             return DATABASE_DOWN.error(f"the database did not do it: {_said(exc)}", retry_after=1.0)
         case Fault.BUG:

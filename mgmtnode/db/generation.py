@@ -9,14 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event, func, select, text, update
 
-from mgmtnode.db.tables import cluster, event_log, job, ring_slot
-from mgmtnode.jobs.job import JobState
+from mgmtnode.db.tables import OPEN, cluster, event_log, job, ring_slot
 
 log = logging.getLogger(__name__)
 
 SHIFT = 40  # 2^40 numbers a life, and 8191 lives below 2^53, up to which JSON's numbers are whole everywhere
 LOOKED = "mgmtnode.generation"
-OPEN = (JobState.PENDING, JobState.RUNNING, JobState.ROLLING_BACK)
 
 # A promoted standby and a point-in-time restore write on another timeline; a restored dump is another database.
 ORIGIN = text(
@@ -58,7 +56,7 @@ def begin_another(connection: Connection, known: str | None = None) -> int:
     connection.execute(update(cluster).values(raised))
     connection.execute(update(ring_slot).values(epoch=greater(ring_slot.c.epoch, base) + 1))
     epoch = select(ring_slot.c.epoch).where(ring_slot.c.slot == job.c.slot).scalar_subquery()
-    connection.execute(update(job).where(job.c.state.in_(OPEN)).values(fence=epoch))
+    connection.execute(update(job).where(OPEN).values(fence=epoch))
     for table in (job.name, event_log.name):
         _draw_above(connection, table, base)
     log.warning("the database begins its life %d: epochs and numbers go on from %d", generation, base)

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from mgmtnode.db.faults import convert
+from mgmtnode.db.memory_plans import PreparedConnection
 from mgmtnode.db.session import Tx, TxHooks
 
 T = TypeVar("T")
@@ -32,12 +33,16 @@ class MemoryDatabase:
         return self.engine.connect()
 
     @cached_property
+    def _prepared(self) -> PreparedConnection:
+        return PreparedConnection(self._connection)
+
+    @cached_property
     def _raw(self) -> Any:
         return self._connection.connection.driver_connection
 
     def transact(self, work: Callable[[Tx], T], now: datetime, hooks: TxHooks | None) -> tuple[T, Tx]:
         """Runs and commits ``work``. Raises what it raises, and database errors as those that callers are told."""
-        tx = Tx(self._connection, now, hooks)
+        tx = Tx(self._prepared, now, hooks)  # type: ignore[arg-type]  # it has what a Tx uses
         self._raw.execute("BEGIN")
         try:
             result = work(tx)

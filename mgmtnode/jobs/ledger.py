@@ -200,6 +200,8 @@ def owe(tx: Tx, host_uuid: str, holder: str, *, job_uuid: str, reason: str) -> N
 def drop_debt(tx: Tx, host_uuid: str, holder: str) -> int:
     """The host owes nothing more for ``holder``. Answers how many other hosts do."""
     mine = cleanup_debt.c.resource_uuid == holder
+    # All of them are locked: of two hosts that settle at once, the second must find that it is the last.
+    tx.execute(select(cleanup_debt.c.uuid).where(mine).order_by(cleanup_debt.c.uuid).with_for_update())
     tx.execute(delete(cleanup_debt).where(mine, cleanup_debt.c.host_uuid == host_uuid))
     return int(tx.execute(select(func.count()).select_from(cleanup_debt).where(mine)).scalar() or 0)
 

@@ -54,6 +54,7 @@ class RedisShared:
         self._patience = patience
         self._prefix = f"mgmtnode:{cluster}"
         self._clock, self._rng = clock, rng
+        tls: dict[str, Any] = {"ssl_ca_certs": ca} if ca and url.startswith("rediss:") else {}
         self._pool = BlockingConnectionPool.from_url(
             url,
             max_connections=CONNECTIONS,
@@ -61,7 +62,7 @@ class RedisShared:
             socket_connect_timeout=CONNECT_SECONDS,
             health_check_interval=CHECK_SECONDS,
             retry=Retry(NoBackoff(), 0),
-            **({"ssl_ca_certs": ca} if ca and url.startswith("rediss:") else {}),
+            **tls,
         )
         self._client: Redis = Redis(connection_pool=self._pool)
         storage = RedisStorage(

@@ -94,14 +94,15 @@ class DebtCollector:
         """One round over the debts there are."""
         found = await self._node.db.read(lambda tx: self._debts.all(tx, LOOKED_AT))
         self._attempts = {d.uuid: self._attempts[d.uuid] for d in found if d.uuid in self._attempts}
-        mine = iter([debt for debt in found if self._node.slots.mine(debt.host_uuid)])
+        mine = [debt for debt in found if self._node.slots.mine(debt.host_uuid)]
+        left = iter(mine)
 
         async def in_turn() -> None:
-            for debt in mine:
+            for debt in left:
                 await self._try(debt)
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(AT_ONCE):
+            for _ in range(min(AT_ONCE, len(mine))):
                 group.create_task(in_turn())
 
     async def _try(self, debt: CleanupDebt) -> None:

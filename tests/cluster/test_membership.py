@@ -15,7 +15,8 @@ from mgmtnode.cluster.membership import Membership
 from mgmtnode.cluster.records import Identity, LeaseRow, NodeState
 from mgmtnode.db.engine import open_database
 from mgmtnode.db.schema import upgrade
-from mgmtnode.db.session import SqlDatabase
+from mgmtnode.db.session import SqlDatabase, Tx
+from mgmtnode.errors import DATABASE_DOWN, ApiError
 from mgmtnode.jobs.repository import Fenced, JobRepository
 from mgmtnode.loader import discover
 from mgmtnode.ports import SystemClock, SystemRng, UuidSource
@@ -110,6 +111,47 @@ def test_a_third_node_takes_its_share_from_both_and_moves_nothing_between_them(p
         changed = {slot for slot in after if after[slot].owner != before[slot].owner}
         assert len(changed) == moved and {after[slot].owner for slot in changed} == {"c"}
         assert 0.23 < moved / SLOTS < 0.43
+
+    play(story)
+
+
+class Blinking:
+    """The database, of which ``away`` reads go unanswered."""
+
+    def __init__(self, db: SqlDatabase) -> None:
+        self._db, self.away = db, 0
+        self.dialect = db.dialect
+
+    async def write(self, work: Callable[[Tx], Any]) -> Any:
+        return await self._db.write(work)
+
+    async def read(self, work: Callable[[Tx], Any]) -> Any:
+        if self.away:
+            self.away -= 1
+            raise DATABASE_DOWN.error("gone")
+        return await self._db.read(work)
+
+
+class CountedHeart(NoHeart):
+    def __init__(self) -> None:
+        self.started = 0
+
+    def start(self, pulse: Any, told: Any) -> None:
+        self.started += 1
+
+
+def test_a_node_whose_database_goes_away_while_it_boots_registers_and_enters_once(play: Play) -> None:
+    async def story(db: SqlDatabase) -> None:
+        blinking, heart = Blinking(db), CountedHeart()
+        member = node(blinking, "a")  # type: ignore[arg-type]  # it has what is used of it
+        member._heart = heart
+        for attempt in (member.register, member.enter):
+            blinking.away = 1
+            with pytest.raises(ApiError):
+                await attempt()
+            await attempt()
+        assert (member.incarnation, heart.started, member.state) == (1, 1, NodeState.UP)
+        assert member.lease.valid
 
     play(story)
 

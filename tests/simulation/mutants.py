@@ -179,6 +179,7 @@ def _no_unique_address() -> list[Change]:
     def restore(self: DatabaseServer, saved: bytes) -> None:
         real(self, saved)
         self.script("DROP INDEX uq_allocation_pool_unit")
+        self.script("DROP INDEX uq_nic_l3_network_uuid_ip_number")
 
     return [(DatabaseServer, "restore", restore)]
 

@@ -30,9 +30,9 @@ print(json.dumps([run(draw(int(seed))).digest for seed in sys.argv[1:]]))
 
 def told(outcome: Outcome) -> str:
     """What a failing test shows: the script, the end of the trace, and how to see all of it."""
-    script = "\n".join(map(str, (*outcome.schedule.faults, *outcome.schedule.asks)))
     again = f"scripts/simulate --seed {outcome.schedule.seed} --shrink"
-    return f"{again}\n{script}\n{outcome.trace[-6000:]}\n{outcome.wrong}"
+    script = map(str, (*outcome.schedule.faults, *outcome.schedule.asks))
+    return "\n".join((again, *script, *outcome.told()[-80:]))
 
 
 @pytest.mark.slow

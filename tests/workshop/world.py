@@ -22,8 +22,8 @@ from mgmtnode.config.file import Properties
 from mgmtnode.db.base import metadata
 from mgmtnode.db.engine import open_database
 from mgmtnode.db.session import Database, SqlDatabase, Tx
-from mgmtnode.db.workers import tell
 from mgmtnode.db.tables import CORE_TABLES, allocation, claim, cleanup_debt, event_log, job, resource
+from mgmtnode.db.workers import tell
 from mgmtnode.errors import DATABASE_DOWN
 from mgmtnode.jobs import ledger
 from mgmtnode.jobs.job import Caller, Job

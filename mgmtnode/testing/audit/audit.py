@@ -108,11 +108,14 @@ class Audit:
 
 
 def _slots_left(slots: Iterable[SlotChange], node: str, at: datetime) -> float | None:
-    owners, last = dict[int, str | None](), None
+    """Of the slots that ``node`` had then: when the last of them went to another one. What it got and gave later does
+    not count, nor what it kept by coming back."""
+    owned, last = dict[int, str | None](), None
     for change in slots:
-        if change.committed > at and owners.get(change.slot) == node and change.owner != node:
+        if change.committed <= at:
+            owned[change.slot] = change.owner
+        elif owned.pop(change.slot, None) == node and change.owner != node:
             last = change.committed
-        owners[change.slot] = change.owner
     return None if last is None else (last - at).total_seconds()
 
 
