@@ -122,7 +122,7 @@ ASKED_TO_STOP = select(job.c.uuid).where(job.c.cancel_requested, _is_open(job))
 
 
 IN_SLOTS = {
-    "sqlite": job.c.slot.in_(select(func.json_each(bindparam("slots")).table_valued("value").c.value)),
+    "sqlite": job.c.slot.in_(bindparam("slots", expanding=True)),
     "postgresql": job.c.slot == any_(bindparam("slots", type_=ARRAY(Integer))),
 }
 
@@ -363,12 +363,11 @@ class JobRepository:
 def _in_slots(
     tx: Tx, statements: Mapping[str, Select[Any]], slots: Sequence[int] | None, most: int
 ) -> tuple[Select[Any], dict[str, Any]]:
-    """The statement, and its values: slots as one of them, however many there are."""
+    """The statement, and its values."""
     values: dict[str, Any] = {"now": tx.now, "most": most}
     if slots is None:
         return statements[""], values
-    given = msgspec.json.encode(slots).decode() if tx.dialect == "sqlite" else list(slots)
-    return statements[tx.dialect], values | {"slots": given}
+    return statements[tx.dialect], values | {"slots": list(slots)}
 
 
 def _open_on(resource_uuid: str) -> Any:
