@@ -7,9 +7,11 @@ to it, and ``scripts/bench guard`` prints what is counted now (``--write`` recor
 from __future__ import annotations
 
 import asyncio
+import re
 import tempfile
 import time
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ from mgmtnode.bus.bus import Bus
 from mgmtnode.bus.memory import Hub
 from mgmtnode.bus.transport import address_of
 from mgmtnode.db.engine import open_database
+from mgmtnode.db.prepared import OFTEN
 from mgmtnode.db.schema import upgrade
 from mgmtnode.loader import discover
 from mgmtnode.ports import SystemClock, SystemRng
@@ -29,10 +32,15 @@ from scripts.benchmarks.cluster import Statistics
 from scripts.benchmarks.peers.programs.messages import Ask, answer
 
 LIMITS = Path(__file__).with_name("limits.toml")
+FIRST = 2 * OFTEN
+"""Rounds of each change before it is counted: until then its statements come for the first times, and are counted apart
+from those that are prepared."""
 ROUNDS = 20
-"""Of each change. What happens less often than that is rounded away."""
+"""Of each change, counted. What happens less often than that is rounded away."""
 
 IDLE_SECONDS = 3.0
+PREPARED = re.compile(r"PREPARE \w+ (?:\([^)]*\) )?AS ")
+VALUES = re.compile(r"\$\d+(?:::timestamptz)?")
 
 GIB = 1 << 30
 AT_ONCE = 1000
@@ -88,6 +96,13 @@ class Changes:
         """The statements of one kind of change that was counted: how often each, and its text."""
         return self._statements[name]
 
+    def _frequent(self, least: int) -> list[tuple[int, str]]:
+        """What came at least so often. A statement is one, whether it was prepared on its connection or not."""
+        found: Counter[str] = Counter()
+        for calls, text in self._database.most_frequent(500):
+            found[VALUES.sub("?", PREPARED.sub("", text))] += calls
+        return [(calls, text) for text, calls in found.most_common() if calls >= least]
+
     def _create(self, number: int) -> None:
         wanted = {"cpu": 1, "memory": GIB, "l3_network_uuids": [self._network]}
         self._vms.append(self._cloud.create("vms", name=f"vm-{number}", **wanted)["uuid"])
@@ -97,18 +112,21 @@ class Changes:
         with self._database.counting() as found:
             time.sleep(IDLE_SECONDS)
         self._commits_per_second = found["commits"] / IDLE_SECONDS
-        self._idle = {text for _, text in self._database.most_frequent()}
+        self._idle = {text for _, text in self._frequent(1)}
 
     def _counted(self, name: str, act: Callable[[int], object]) -> dict[str, int]:
+        for number in range(FIRST):
+            act(number)
         begin = time.monotonic()
         with self._database.counting() as found:
-            for number in range(ROUNDS):
+            for number in range(FIRST, FIRST + ROUNDS):
                 act(number)
         idle = self._commits_per_second * (time.monotonic() - begin)
+        # One or two may have come before their session had heard that it is counted.
         self._statements[name] = [
-            (calls // ROUNDS, text)
-            for calls, text in self._database.most_frequent()
-            if calls >= ROUNDS and text not in self._idle
+            (round(calls / ROUNDS), text)
+            for calls, text in self._frequent(ROUNDS - 2)
+            if text not in self._idle
         ]
         return {
             "SQL statements": sum(calls for calls, _ in self._statements[name]),
