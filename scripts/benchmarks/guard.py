@@ -7,11 +7,9 @@ to it, and ``scripts/bench guard`` prints what is counted now (``--write`` recor
 from __future__ import annotations
 
 import asyncio
-import re
 import tempfile
 import time
 import tomllib
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,8 +37,6 @@ ROUNDS = 20
 """Of each change, counted. What happens less often than that is rounded away."""
 
 IDLE_SECONDS = 3.0
-PREPARED = re.compile(r"PREPARE \w+ (?:\([^)]*\) )?AS ")
-VALUES = re.compile(r"\$\d+(?:::timestamptz)?")
 
 GIB = 1 << 30
 AT_ONCE = 1000
@@ -96,13 +92,6 @@ class Changes:
         """The statements of one kind of change that was counted: how often each, and its text."""
         return self._statements[name]
 
-    def _frequent(self, least: int) -> list[tuple[int, str]]:
-        """What came at least so often. A statement is one, whether it was prepared on its connection or not."""
-        found: Counter[str] = Counter()
-        for calls, text in self._database.most_frequent(500):
-            found[VALUES.sub("?", PREPARED.sub("", text))] += calls
-        return [(calls, text) for text, calls in found.most_common() if calls >= least]
-
     def _create(self, number: int) -> None:
         wanted = {"cpu": 1, "memory": GIB, "l3_network_uuids": [self._network]}
         self._vms.append(self._cloud.create("vms", name=f"vm-{number}", **wanted)["uuid"])
@@ -112,7 +101,7 @@ class Changes:
         with self._database.counting() as found:
             time.sleep(IDLE_SECONDS)
         self._commits_per_second = found["commits"] / IDLE_SECONDS
-        self._idle = {text for _, text in self._frequent(1)}
+        self._idle = {text for _, text in self._database.most_frequent()}
 
     def _counted(self, name: str, act: Callable[[int], object]) -> dict[str, int]:
         for number in range(FIRST):
@@ -125,8 +114,8 @@ class Changes:
         # One or two may have come before their session had heard that it is counted.
         self._statements[name] = [
             (round(calls / ROUNDS), text)
-            for calls, text in self._frequent(ROUNDS - 2)
-            if text not in self._idle
+            for calls, text in self._database.most_frequent()
+            if calls >= ROUNDS - 2 and text not in self._idle
         ]
         return {
             "SQL statements": sum(calls for calls, _ in self._statements[name]),
