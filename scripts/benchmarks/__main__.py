@@ -81,8 +81,9 @@ def _chosen(selection: Sequence[str]) -> list[str]:
 
 def _measured(name: str, options: argparse.Namespace) -> Section:
     scenario = import_module(f"scripts.benchmarks.{name}")
-    section = new_section(name, scenario.TITLE, scenario.ABOUT, quick=options.quick, rounds=options.rounds)
-    scenario.measure(Run(section, options.only))
+    size = {"quick": options.quick, "rounds": options.rounds, "only": options.only}
+    section = new_section(name, scenario.TITLE, scenario.ABOUT, **size)
+    scenario.measure(Run(section))
     print(tables.terminal(section), flush=True)
     return section
 

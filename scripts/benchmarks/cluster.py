@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,8 +96,8 @@ class Statistics:
 
     def __init__(self, url: str) -> None:
         plain = make_url(url).set(drivername="postgresql")
-        self._connection = psycopg2.connect(plain.render_as_string(hide_password=False))
-        self._connection.autocommit = True
+        self._url = plain.render_as_string(hide_password=False)
+        self._connect()
         if self._counts():
             self._track("none")
 
@@ -103,10 +105,12 @@ class Statistics:
         self._connection.close()
 
     def one(self, query: str, *values: object) -> int:
-        with self._connection.cursor() as cursor:
-            cursor.execute(query, values)
-            found = cursor.fetchone()
-            return int(found[0]) if found and found[0] is not None else 0
+        """The number that a query answers; asked once more of a server that was started again."""
+        try:
+            return self._one(query, values)
+        except psycopg2.OperationalError:
+            self._connect()
+            return self._one(query, values)
 
     def commits(self) -> int:
         """Transactions that wrote, so far, in the whole server; asking takes no number."""
@@ -131,14 +135,24 @@ class Statistics:
         finally:
             self._track("none")
 
-    def most_frequent(self, limit: int = 25) -> list[tuple[int, str]]:
-        """Statements by how often they ran while it was counted last."""
+    def most_frequent(self) -> list[tuple[int, str]]:
+        """Statements by how often they ran while it was counted last, whether they were prepared or not."""
+        found = Counter[str]()
         with self._connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT calls, query FROM pg_stat_statements WHERE {self.WORK} ORDER BY calls DESC LIMIT %s",
-                (limit,),
-            )
-            return [(calls, " ".join(query.split())) for calls, query in cursor.fetchall()]
+            cursor.execute(f"SELECT calls, query FROM pg_stat_statements WHERE {self.WORK}")
+            for calls, query in cursor.fetchall():
+                found[_plain(query)] += calls
+        return [(calls, text) for text, calls in found.most_common()]
+
+    def _connect(self) -> None:
+        self._connection = psycopg2.connect(self._url)
+        self._connection.autocommit = True
+
+    def _one(self, query: str, values: tuple[object, ...]) -> int:
+        with self._connection.cursor() as cursor:
+            cursor.execute(query, values)
+            found = cursor.fetchone()
+            return int(found[0]) if found and found[0] is not None else 0
 
     def _counts(self) -> int:
         return self.one("SELECT count(*) FROM pg_settings WHERE name = 'pg_stat_statements.track'")
@@ -152,6 +166,15 @@ class Statistics:
     def _run(self, statement: str) -> None:
         with self._connection.cursor() as cursor:
             cursor.execute(statement)
+
+
+PREPARED = re.compile(r"^PREPARE \w+ (\(.*?\) )?AS ", re.IGNORECASE)
+PARAMETER = re.compile(r"\$\d+(::\w+)?")
+
+
+def _plain(query: str) -> str:
+    """The text without what differs between a statement and the same prepared."""
+    return PARAMETER.sub("?", PREPARED.sub("", " ".join(query.split())))
 
 
 @contextmanager

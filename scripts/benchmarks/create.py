@@ -27,12 +27,12 @@ from scripts.benchmarks.usage import Meter
 
 TITLE = "VMs created"
 ABOUT = """
-`POST /v1/vms` with `Prefer: wait` by 100 clients, on 100 simulated hosts: quota, host capacity, an address, a NIC
-and the row in the first step, the command of the host in the second, the end in the third; each VM is answered when it
-runs.
-All on this machine. CPU is for each VM. DBOS runs a workflow of as many steps behind a bare ASGI application, on a
-PostgreSQL of its own with the same settings; its steps write nothing but DBOS's journal and ask no host, they only wait
-as long. Statements and commits are counted by PostgreSQL itself: a commit is a transaction that wrote.
+`POST /v1/vms` with `Prefer: wait` by 100 clients, on 100 simulated hosts: quota, host capacity, an address, a NIC and
+the row in the first step, the command of the host in the second, the end in the third; each VM is answered when it
+runs. All on this machine. CPU is for each VM. DBOS runs a workflow of as many steps behind a bare ASGI application, on
+a PostgreSQL of its own with the same settings; its steps write nothing but DBOS's journal and ask no host, they only
+wait as long. Our journal is the light one, there is no other. Statements and commits are counted by PostgreSQL itself:
+a commit is a transaction that wrote.
 """
 HOSTS, CLIENTS, WAIT = 100, 100, 60
 IDLE_SECONDS = 5.0

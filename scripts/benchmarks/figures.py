@@ -98,6 +98,8 @@ class Section(msgspec.Struct):
     claims: list[Claim] = []
     settings: dict[str, str] = {}
     notes: list[str] = []
+    only: str = ""
+    """Words that the name of a case had to have in it; empty: all were run."""
 
     def find(self, case: str, what: str, who: str = OURS) -> Figure | None:
         return next((figure for figure in self.figures if figure.key == (case, who, what)), None)
@@ -123,10 +125,24 @@ def this_machine() -> Machine:
     )
 
 
-def new_section(name: str, title: str, about: str, *, quick: bool, rounds: int) -> Section:
+def merged(old: Section, new: Section) -> Section:
+    """A run of some cases, put into an older one of all."""
+    measured = {figure.key for figure in new.figures}
+    claimed = {claim.text for claim in new.claims}
+    note = f"cases with “{new.only}” were measured on {new.at[:10]}, with a load of {new.machine.load} before"
+    return msgspec.structs.replace(
+        old,
+        figures=[figure for figure in old.figures if figure.key not in measured] + new.figures,
+        claims=[claim for claim in old.claims if claim.text not in claimed] + new.claims,
+        settings=old.settings | new.settings,
+        notes=[*(each for each in old.notes if f"“{new.only}”" not in each), *new.notes, note],
+    )
+
+
+def new_section(name: str, title: str, about: str, *, quick: bool, rounds: int, only: str = "") -> Section:
     at = datetime.now(UTC).isoformat(timespec="seconds")
     about = " ".join(about.split())
-    return Section(name, title, about, at, __version__, quick, rounds, this_machine())
+    return Section(name, title, about, at, __version__, quick, rounds, this_machine(), only=only)
 
 
 def rounded(values: Iterable[float]) -> list[float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import time
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from mgmtnode.bus.bus import Bus
 from mgmtnode.bus.memory import Hub
 from mgmtnode.bus.transport import address_of
 from mgmtnode.db.engine import open_database
+from mgmtnode.db.prepared import OFTEN
 from mgmtnode.db.schema import upgrade
 from mgmtnode.loader import discover
 from mgmtnode.ports import SystemClock, SystemRng
@@ -28,8 +30,13 @@ from scripts.benchmarks.cluster import Statistics
 from scripts.benchmarks.peers.programs.messages import Ask, answer
 
 LIMITS = Path(__file__).with_name("limits.toml")
+FIRST = 2 * OFTEN
+"""Rounds of each change before it is counted: until then its statements come for the first times, and are counted apart
+from those that are prepared."""
 ROUNDS = 20
-"""Of each change. What else the node does meanwhile happens less often than that, and is rounded away."""
+"""Of each change, counted. What happens less often than that is rounded away."""
+
+IDLE_SECONDS = 3.0
 
 GIB = 1 << 30
 AT_ONCE = 1000
@@ -43,7 +50,7 @@ def limits() -> Counts:
 
 
 def write(counts: Counts) -> None:
-    head = "# What one of each may cost at most. Counted by scripts/bench guard; lower it whenever less is needed.\n"
+    head = "".join(line + "\n" for line in LIMITS.read_text().splitlines() if line.startswith("#"))
     parts = [
         f'\n["{what}"]\n' + "".join(f'"{name}" = {value}\n' for name, value in found.items())
         for what, found in counts.items()
@@ -66,6 +73,7 @@ class Changes:
         cloud.config("simulator.delay_ms", 0)
         self._vms: list[str] = []
         self._statements: dict[str, list[tuple[int, str]]] = {}
+        self._commits_per_second, self._idle = 0.0, set[str]()
 
     def count(self) -> Counts:
         acts: dict[str, Callable[[int], object]] = {
@@ -77,29 +85,41 @@ class Changes:
         }
         self._create(0)  # what is done and remembered once
         self._vms.clear()
+        self._look_idle()
         return {name: self._counted(name, act) for name, act in acts.items()}
 
     def __getitem__(self, name: str) -> list[tuple[int, str]]:
         """The statements of one kind of change that was counted: how often each, and its text."""
         return self._statements[name]
 
-    def _frequent(self) -> list[tuple[int, str]]:
-        return [
-            (calls // ROUNDS, text) for calls, text in self._database.most_frequent(200) if calls >= ROUNDS
-        ]
-
     def _create(self, number: int) -> None:
         wanted = {"cpu": 1, "memory": GIB, "l3_network_uuids": [self._network]}
         self._vms.append(self._cloud.create("vms", name=f"vm-{number}", **wanted)["uuid"])
 
-    def _counted(self, name: str, act: Callable[[int], object]) -> dict[str, int]:
+    def _look_idle(self) -> None:
+        """What a node does when nobody asks it anything is not the cost of a change."""
         with self._database.counting() as found:
-            for number in range(ROUNDS):
+            time.sleep(IDLE_SECONDS)
+        self._commits_per_second = found["commits"] / IDLE_SECONDS
+        self._idle = {text for _, text in self._database.most_frequent()}
+
+    def _counted(self, name: str, act: Callable[[int], object]) -> dict[str, int]:
+        for number in range(FIRST):
+            act(number)
+        begin = time.monotonic()
+        with self._database.counting() as found:
+            for number in range(FIRST, FIRST + ROUNDS):
                 act(number)
-        self._statements[name] = self._frequent()
+        idle = self._commits_per_second * (time.monotonic() - begin)
+        # One or two may have come before their session had heard that it is counted.
+        self._statements[name] = [
+            (round(calls / ROUNDS), text)
+            for calls, text in self._database.most_frequent()
+            if calls >= ROUNDS - 2 and text not in self._idle
+        ]
         return {
             "SQL statements": sum(calls for calls, _ in self._statements[name]),
-            "commits": found["commits"] // ROUNDS,
+            "commits": round((found["commits"] - idle) / ROUNDS),
         }
 
 
@@ -155,7 +175,7 @@ def run(*, record: bool = False, show: str = "") -> int:
         for calls_of, text in counting[show] if show else ():
             print(f"{calls_of:4} {text}")
     found |= asyncio.run(calls())
-    known = limits() if LIMITS.exists() else {}
+    known = limits()
     exceeded = 0
     for what, counted in found.items():
         for name, value in counted.items():

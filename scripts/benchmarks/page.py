@@ -20,20 +20,23 @@ included. Ratios count: absolute figures drift with the machine.
 """
 
 
-def write(sections: Sequence[Section]) -> None:
-    """Takes up new runs and writes the page anew. Quick runs are refused."""
-    kept = DOCS / "performance"
+def write(sections: Sequence[Section], docs: Path = DOCS) -> None:
+    """Takes up new runs, of all cases or of some, and writes the page anew. Quick runs are refused."""
+    kept = docs / "performance"
     for section in sections:
         if section.quick:
             raise SystemExit("scripts/bench: --write-docs is for full runs, not for --quick")
-        figures.write(kept / f"{section.name}.json", [section])
+        file = kept / f"{section.name}.json"
+        if section.only and file.exists():
+            section = figures.merged(figures.read(file)[0], section)
+        figures.write(file, [section])
     parts = [HEAD]
     for name in ORDER:
         if (kept / f"{name}.json").exists():
             found = figures.read(kept / f"{name}.json")
             plots = [f"performance/{path.name}" for path in write_plots(kept, found)]
             parts += [tables.markdown(section, plots) for section in found]
-    (DOCS / "performance.md").write_text("\n".join(parts))
+    (docs / "performance.md").write_text("\n".join(parts))
 
 
 def write_plots(directory: Path, sections: Sequence[Section]) -> list[Path]:

@@ -21,14 +21,14 @@ class PeerFailed(Exception):
 
 
 class Run:
-    """A scenario that is being run. ``only``: words that the name of a case must have in it."""
+    """A scenario that is being run."""
 
-    def __init__(self, section: Section, only: str = "") -> None:
-        self.section, self._only = section, only
+    def __init__(self, section: Section) -> None:
+        self.section = section
         self.quick, self.rounds = section.quick, section.rounds
 
     def wanted(self, case: str) -> bool:
-        return self._only in case
+        return self.section.only in case
 
     def compare(self, case: str, trials: Mapping[str, Trial], *, warm: bool = True, rounds: int = 0) -> None:
         """Runs all ``trials`` in turns. A peer that fails is left out from then on; the product may not."""

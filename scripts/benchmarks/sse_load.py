@@ -9,19 +9,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import sys
 import time
+from datetime import datetime
 
 import uvloop
 
 DEADLINE = 300.0
+AT = re.compile(rb'"at":"([^"]+)"')
 
 
 class Subscriber:
-    """Counts, and keeps the time of the last one. ``wanted``: how many it waits for, told by ``all_heard``."""
+    """``lags``: seconds from the transaction of each event until it was here. ``wanted``: how many it waits for, told
+    by ``all_heard``."""
 
     def __init__(self) -> None:
-        self.heard, self.last, self.wanted = 0, 0.0, 0
+        self.lags: list[float] = []
+        self.last, self.wanted = 0.0, 0
         self.all_heard = asyncio.Event()
 
     def want(self, count: int) -> None:
@@ -29,7 +34,7 @@ class Subscriber:
         self._look()
 
     def _look(self) -> None:
-        if self.wanted and self.heard >= self.wanted:
+        if self.wanted and len(self.lags) >= self.wanted:
             self.all_heard.set()
 
     async def run(self, port: int, token: str, subscribed: asyncio.Semaphore) -> None:
@@ -41,9 +46,9 @@ class Subscriber:
             raise SystemExit(f"not subscribed: {status[:200]!r}")
         subscribed.release()
         async for line in reader:
-            if line.startswith(b"event: vm.created"):
-                self.heard += 1
+            if line.startswith(b"data: ") and (at := AT.search(line)):
                 self.last = time.time()
+                self.lags.append(self.last - datetime.fromisoformat(at[1].decode()).timestamp())
                 self._look()
 
 
@@ -61,13 +66,16 @@ async def main() -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DEADLINE):
                 await asyncio.gather(*(each.all_heard.wait() for each in subscribers))
+        lags = sorted(lag for each in subscribers for lag in each.lags)
         told = {
-            "heard": sum(each.heard for each in subscribers),
+            "heard": len(lags),
             "last": max(each.last for each in subscribers),
+            "p50": lags[len(lags) // 2],
+            "p99": lags[len(lags) * 99 // 100],
         }
         print(json.dumps(told), flush=True)
         for each in subscribers:
-            each.heard = each.wanted = 0
+            each.lags, each.wanted = [], 0
             each.all_heard.clear()
     for task in tasks:
         task.cancel()

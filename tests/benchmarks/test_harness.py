@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from scripts.benchmarks import compare, figures, plots, tables
+from scripts.benchmarks import compare, figures, page, plots, tables
 from scripts.benchmarks.figures import OURS, Figure, Section, new_section
 from scripts.benchmarks.rounds import PeerFailed, Run, Sample, Trial
 
@@ -129,3 +129,30 @@ def test_a_plot_draws_a_line_for_each_of_those_compared() -> None:
     for svg in drawn.values():
         root = ElementTree.fromstring(svg)
         assert len(root.findall("{http://www.w3.org/2000/svg}polyline")) == 2
+
+
+def test_the_page_keeps_the_last_full_run_of_each_scenario_and_takes_up_single_cases(tmp_path: Path) -> None:
+    two = ("500 B, 1 outstanding", "500 B, 100 outstanding")
+    first = make_section(*(timed(1, what="calls", unit="/s", case=case) for case in two))
+    again = make_section(timed(2, what="calls", unit="/s", case=two[1]))
+    first.quick = again.quick = False
+    again.only = "100 outstanding"
+    page.write([first], tmp_path)
+    page.write([make_full(timed(3, case="one VM"), name="create")], tmp_path)
+    page.write([again], tmp_path)
+    (kept,) = figures.read(tmp_path / "performance" / "bus.json")
+    assert [figure.median for figure in kept.figures] == [1, 2]
+    text = (tmp_path / "performance.md").read_text()
+    assert "one VM" in text and again.only in text
+    assert "(performance/bus-calls.svg)" in text and (tmp_path / "performance" / "bus-calls.svg").exists()
+
+
+def test_a_quick_run_does_not_get_into_the_page(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="full runs"):
+        page.write([make_section(timed(1))], tmp_path)
+
+
+def make_full(*found: Figure, name: str) -> Section:
+    section = make_section(*found, name=name)
+    section.quick = False
+    return section
