@@ -123,6 +123,9 @@ CANCELLED = ErrorCode("core.cancelled", Category.STATE, "the job was cancelled")
 OVERLOADED = ErrorCode("core.overloaded", Category.UNAVAILABLE, "too much work is queued")
 UNAVAILABLE = ErrorCode("core.unavailable", Category.UNAVAILABLE, "a part this needs cannot be reached")
 DATABASE_DOWN = ErrorCode("core.database-unavailable", Category.UNAVAILABLE, "the database cannot be reached")
+DATABASE_SLOW = ErrorCode(
+    "core.database-slow", Category.TIMEOUT, "the database took too long, and what it had begun was undone"
+)
 DATABASE_DAMAGED = ErrorCode("core.database-damaged", Category.INTERNAL, "the database file is damaged")
 KEY_REUSED = ErrorCode(
     "core.idempotency-key-reused", Category.INVALID, "the key was used for a different request"

@@ -218,11 +218,13 @@ class ManagementNode:
 
     def _transport(self) -> Transport:
         address = address_of(self.name, self.membership.incarnation)
-        return transport_over(self.bus_url, address, clock=self._clock, rng=self._rng)
+        ca = self._properties.get(core.BUS_CA)
+        return transport_over(self.bus_url, address, clock=self._clock, rng=self._rng, ca=ca)
 
     def _shared(self) -> Shared:
-        url, cluster = self._properties.get(core.REDIS_URL), self.membership.cluster
-        return shared_over(url, cluster, clock=self._clock, rng=self._rng, telemetry=self.telemetry)
+        url, ca = self._properties.get(core.REDIS_URL), self._properties.get(core.REDIS_CA)
+        cluster, clock, rng = self.membership.cluster, self._clock, self._rng
+        return shared_over(url, cluster, clock=clock, rng=rng, telemetry=self.telemetry, ca=ca)
 
     def _own_agents(self) -> Agents:
         agents, remote = LocalAgents(), RemoteAgents(self._properties)

@@ -216,8 +216,10 @@ class CommandRegister:
 
     def _done(self, resource: str, task: asyncio.Task[None]) -> None:
         del self._running[resource]
-        if not task.cancelled() and task.exception() is not None:
-            log.warning("the register of %s was not written", resource, exc_info=task.exception())
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        unforeseen = None if isinstance(error, ApiError) else error
+        log.warning("the register of %s was not written: %s", resource, error, exc_info=unforeseen)
 
     async def _work(self, record: Record, command: Command) -> None:
         settled = ABSENT

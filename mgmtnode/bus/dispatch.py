@@ -132,6 +132,12 @@ class Dispatcher:
         """Runs ``fn(fact)`` for its own sake; an exception is logged and answers False."""
         try:
             await fn(fact)
+        except ApiError as error:
+            if error.problem.retryable:  # the database is away, for instance: foreseen
+                log.warning("%s failed: %s", what, error)
+            else:
+                log.exception("%s failed", what)
+            return False
         except Exception:
             log.exception("%s failed", what)
             return False

@@ -52,12 +52,11 @@ class ThreadHeart:
         self._connection = OwnConnection(db, settings)
         self._clock, self._name = clock, name
         self._stopped = threading.Event()
-        self._ticked = clock.monotonic()
+        self._knocked: float | None = None  # when the loop was asked to show that it turns; None once it has
         self._thread: threading.Thread | None = None
 
     def start(self, pulse: Pulse, told: Told) -> None:
         loop = asyncio.get_running_loop()
-        self._ticked = self._clock.monotonic()
         self._thread = threading.Thread(target=self._run, args=(loop, pulse, told), name="heart", daemon=True)
         self._thread.start()
 
@@ -79,27 +78,28 @@ class ThreadHeart:
     def _beat(self, loop: asyncio.AbstractEventLoop, pulse: Pulse, told: Told) -> bool:
         """One heartbeat. False once the loop is closed."""
         sent_at = self._clock.monotonic()
-        answered: Callable[[], None] = self._tick
-        if not _soon(loop, self._tick):  # apart from the answer: a slow database is not a loop that hangs
-            return False
-        if sent_at - self._ticked <= LOOP_SECONDS:
-            try:
-                self._connection.execute(repository.TAKE_LOCK, {"name": self._name})
-                beat = pulse(self._connection.execute)
-            except ApiError as error:
-                log.warning("the lease was not renewed: %s", error.problem.message)
-            else:
-                answered = lambda: self._told(sent_at, beat, told)  # noqa: E731  # closes over this beat
-        else:
-            log.error("the event loop has stood still for %.0f s: no heartbeat", sent_at - self._ticked)
-        return _soon(loop, answered)
+        if (stands := self._stands_still(loop, sent_at)) > LOOP_SECONDS:
+            log.error("the event loop has stood still for %.0f s: no heartbeat", stands)
+            return _soon(loop, _nothing)
+        try:
+            self._connection.execute(repository.TAKE_LOCK, {"name": self._name})
+            beat = pulse(self._connection.execute)
+        except ApiError as error:
+            log.warning("the lease was not renewed: %s", error.problem.message)
+            return _soon(loop, _nothing)
+        return _soon(loop, lambda: told(sent_at, beat))
 
-    def _tick(self) -> None:
-        self._ticked = self._clock.monotonic()
+    def _stands_still(self, loop: asyncio.AbstractEventLoop, now: float) -> float:
+        """For how long the loop has not done what it was asked to, in seconds. The time between two beats does not
+        count: a slow database is not a loop that hangs."""
+        if self._knocked is None:
+            self._knocked = now
+            _soon(loop, self._opened)
+            return 0.0
+        return now - self._knocked
 
-    def _told(self, sent_at: float, beat: Beat, told: Told) -> None:
-        self._tick()
-        told(sent_at, beat)
+    def _opened(self) -> None:
+        self._knocked = None
 
 
 class NoHeart:
@@ -108,6 +108,10 @@ class NoHeart:
 
     async def stop(self) -> None:
         """Nothing was started."""
+
+
+def _nothing() -> None:
+    """What a loop that is closed cannot even be asked to do."""
 
 
 def _soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> bool:

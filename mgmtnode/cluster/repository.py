@@ -12,6 +12,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
     CursorResult,
     Executable,
     bindparam,
@@ -27,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mgmtnode.cluster.records import PRESENT, Beat, Identity, LeaseRow, NodeState
+from mgmtnode.db.generation import origin
 from mgmtnode.db.session import Tx
 from mgmtnode.db.tables import cluster, job, lease, node, ring_slot
 from mgmtnode.jobs.repository import OPEN
@@ -74,12 +77,14 @@ RENEW = (
     .where(lease.c.name == bindparam("me"), lease.c.incarnation == bindparam("life"))
     .values(hb_seq=lease.c.hb_seq + 1, inflight=bindparam("now_inflight"), queued=bindparam("now_queued"))
 )
-_LOCKED = literal_column(
+_LOCKED: ColumnElement[Any] = literal_column(
     "exists (select 1 from pg_locks l where l.locktype = 'advisory' and l.granted and l.objsubid = 2"
     " and l.database = (select oid from pg_database where datname = current_database())"
     f" and l.classid = {LOCK_CLASS} and l.objid::bigint = (hashtext(mn_lease.name)::bigint & 4294967295))"
 )
-_AGE = literal_column("extract(epoch from clock_timestamp() - pg_postmaster_start_time())")
+_AGE: ColumnElement[Any] = literal_column(
+    "extract(epoch from clock_timestamp() - pg_postmaster_start_time())"
+)
 TAKE_LOCK = text(f"select pg_try_advisory_lock({LOCK_CLASS}, hashtext(:name))")
 
 
@@ -134,7 +139,7 @@ SLOT_ROWS = select(*(ring_slot.c[field] for field in SlotRow._fields)).order_by(
 def found_cluster(tx: Tx, uuid: str) -> None:
     """Makes the cluster's row and its slots, once, however many nodes begin with it."""
     into = {"sqlite": sqlite, "postgresql": postgresql}[tx.dialect].insert
-    values = {"id": 1, "uuid": uuid, "ring_version": 0, "db_generation": 1}
+    values = {"id": 1, "uuid": uuid, "ring_version": 0, "db_generation": 1, "origin": origin(tx.connection)}
     if tx.execute(into(cluster).on_conflict_do_nothing(), values).rowcount:
         tx.execute(insert(ring_slot), [{"slot": slot} for slot in range(SLOTS)])
 
@@ -226,7 +231,7 @@ def end_sessions(tx: Tx, label: str) -> None:
 
 # who works on what
 
-_THESE = bindparam("these", expanding=True)
+_THESE: BindParameter[Any] = bindparam("these", expanding=True)
 GIVE = (
     update(ring_slot)
     .where(ring_slot.c.slot.in_(_THESE))
@@ -247,20 +252,20 @@ def slot_rows(tx: Tx) -> list[SlotRow]:
 
 
 def distribute(tx: Tx) -> list[int]:
-    """Gives slots whose owner is gone to who should have them, and says where the others should go. The caller holds
-    the lock. Returns the slots that changed hands."""
+    """Gives slots whose owner is gone to who should have them, and says where the others should go: nowhere, if there
+    is nobody to go to. The caller holds the lock. Returns the slots that changed hands."""
     nodes = present(tx)
     up = [n.name for n in nodes.values() if n.state is NodeState.UP]
     orphans: defaultdict[str, list[int]] = defaultdict(list)
     targets: defaultdict[str | None, list[int]] = defaultdict(list)
-    if up:
-        wanted = propose(up)
-        for row in slot_rows(tx):
-            owner, want = nodes.get(row.owner or ""), wanted[row.slot]
-            if owner is None or owner.incarnation != row.incarnation:
-                orphans[want].append(row.slot)
-            elif (target := None if want == row.owner else want) != row.target:
-                targets[target].append(row.slot)
+    wanted: Sequence[str | None] = propose(up) if up else [None] * SLOTS
+    for row in slot_rows(tx):
+        owner, want = nodes.get(row.owner or ""), wanted[row.slot]
+        orphan = owner is None or owner.incarnation != row.incarnation
+        if orphan and want is not None:
+            orphans[want].append(row.slot)
+        elif not orphan and (target := None if want == row.owner else want) != row.target:
+            targets[target].append(row.slot)
     for name, slots in orphans.items():
         give(tx, slots, name, nodes[name].incarnation)
     for name_, slots in targets.items():
@@ -289,6 +294,13 @@ def moving(tx: Tx, owner: str, incarnation: int | None, slots: Iterable[int]) ->
         if target is not None and target.state is NodeState.UP:
             found[target.name].append(row.slot)
     return dict(found)
+
+
+def owned(tx: Tx, owner: str, incarnation: int, slots: Iterable[int]) -> list[int]:
+    """Those of the slots that this life of the node has."""
+    asked = set(slots)
+    rows = slot_rows(tx)
+    return [r.slot for r in rows if r.slot in asked and (r.owner, r.incarnation) == (owner, incarnation)]
 
 
 def move(tx: Tx, moves: Mapping[str, Sequence[int]]) -> None:

@@ -6,7 +6,7 @@ from enum import Enum, auto
 
 from sqlalchemy.exc import DBAPIError
 
-from mgmtnode.errors import CONFLICT, DATABASE_DAMAGED, DATABASE_DOWN, IN_USE, TIMEOUT, ApiError
+from mgmtnode.errors import CONFLICT, DATABASE_DAMAGED, DATABASE_DOWN, DATABASE_SLOW, IN_USE, ApiError
 
 
 class Fault(Enum):
@@ -30,6 +30,7 @@ POSTGRESQL = {
     "57014": Fault.SLOW,  # query_canceled: statement_timeout
     "25P03": Fault.SLOW,  # idle_in_transaction_session_timeout
     "25006": Fault.UNREACHABLE,  # read_only_sql_transaction: we talk to a standby
+    "55000": Fault.UNREACHABLE,  # object_not_in_prerequisite_state: recovery is in progress, it is a standby
     "08": Fault.UNREACHABLE,  # connection exception
     "28": Fault.UNREACHABLE,  # invalid authorization
     "3D": Fault.UNREACHABLE,  # invalid catalog name: the database is not there
@@ -80,6 +81,14 @@ def fault_of(exc: DBAPIError) -> Fault:
     return Fault.UNREACHABLE if lost else Fault.BUG
 
 
+def other_schema(exc: BaseException) -> bool:
+    """Whether a table or column is missing, so that the revisions the database has are not those of this release."""
+    if not isinstance(exc, DBAPIError):
+        return False
+    undefined = getattr(exc.orig, "pgcode", None) in ("42P01", "42703")
+    return undefined or str(exc.orig).startswith(("no such table", "no such column"))
+
+
 def convert(exc: DBAPIError) -> ApiError | DBAPIError:
     """The error a caller is told for a database error; a bug is returned as it is."""
     match fault_of(exc):
@@ -90,7 +99,7 @@ def convert(exc: DBAPIError) -> ApiError | DBAPIError:
         case Fault.DAMAGED:
             return DATABASE_DAMAGED.error(f"{_said(exc)}; restore the database from a backup")
         case Fault.SLOW:
-            return TIMEOUT.error("the database took too long and was told to stop")
+            return DATABASE_SLOW.error("the database took too long and was told to stop", retry_after=1.0)
         case Fault.UNREACHABLE | Fault.COLLISION:
             return DATABASE_DOWN.error(f"the database did not do it: {_said(exc)}", retry_after=1.0)
         case Fault.BUG:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Executable, text
+from sqlalchemy import Connection, CursorResult, Engine, Executable, text
 from sqlalchemy.exc import DBAPIError
 
 from mgmtnode.db.faults import convert
@@ -31,7 +31,8 @@ class OwnConnection:
     """
 
     def __init__(self, db: SqlDatabase, settings: Mapping[str, str]) -> None:
-        self._db, self._settings = db, settings
+        pool = db.engine.pool.recreate()  # empty, and ours: the other may have no connection left to give
+        self._engine, self._settings = Engine(pool, db.engine.dialect, db.engine.url), settings
         self._connection: Connection | None = None
 
     def execute(self, statement: Executable, values: Any = None) -> CursorResult[*tuple[Any, ...]]:
@@ -50,8 +51,8 @@ class OwnConnection:
 
     def _open(self) -> Connection:
         if self._connection is None:
-            connection = self._db.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            connection.detach()  # from the pool: it is closed with us, and nobody else gets it
+            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            connection.detach()  # from the pool: it is closed with us
             self._connection = connection
             for name, value in self._settings.items():
                 setting = text("select set_config(:name, :value, false)")

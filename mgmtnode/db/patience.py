@@ -7,23 +7,27 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from mgmtnode.errors import DATABASE_DOWN, ApiError
+from mgmtnode.errors import DATABASE_DOWN, DATABASE_SLOW, ApiError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+WAITED_FOR = (DATABASE_DOWN.id, DATABASE_SLOW.id)
 PAUSE = 0.5  # seconds between attempts at a database or host that does not answer
 LONGEST_PAUSE = 5.0
+SLOW_ATTEMPTS = 10  # of what takes too long: it may be overload, or a statement that never will be quick
 
 
 async def outlast(attempt: Callable[[], Awaitable[T]]) -> T:
-    """The outcome of ``attempt``, made again as long as the database is away: it must bear that an earlier attempt
-    was committed though nobody heard of it. Ends by cancellation, or when the database is back."""
-    pause = PAUSE
+    """The outcome of ``attempt``, made again as long as the database is away, and some times when it is too slow: it
+    must bear that an earlier attempt was committed though nobody heard of it. Ends by cancellation, or when the
+    database is back."""
+    pause, slow = PAUSE, 0
     while True:
         try:
             return await attempt()
         except ApiError as error:
-            if error.code != DATABASE_DOWN.id:
+            slow += error.code == DATABASE_SLOW.id
+            if error.code not in WAITED_FOR or slow >= SLOW_ATTEMPTS:
                 raise
             log.warning("waiting for the database: %s", error)
         await asyncio.sleep(pause)

@@ -1,199 +1,132 @@
-"""Statements of an SQLite connection that are written once and run often: their SQL, and how values go in and come out,
-is kept with them.
+"""Statements that come often are prepared: PostgreSQL plans them once a connection and not each time they come.
 
-SQLAlchemy works that out anew each time, which costs more than SQLite does. A database in memory that runs hundreds of
-thousands of small transactions, one after the other, does nothing else. What is kept are its own compiled statements.
+Planning costs as much as running, for statements as short as these. Other drivers prepare by themselves; psycopg2
+leaves it to PREPARE and EXECUTE (docs/adr/0036).
 """
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from operator import itemgetter
+import logging
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Row
-from sqlalchemy.engine.result import SimpleResultMetaData
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.dml import UpdateBase
-from sqlalchemy.sql.selectable import Select
+from sqlalchemy import ARRAY, Boolean, Connection, DateTime, Engine, Float, Integer, String, event
+from sqlalchemy.types import TypeEngine
 
-KEPT = 4096
-LISTS = (list, tuple)
-Process = Callable[[Any], Any]
-Value = Callable[[dict[str, Any]], Any]
+log = logging.getLogger(__name__)
 
-
-class Rows:
-    """What a statement found, all of it. The part of SQLAlchemy's Result that repositories use."""
-
-    __slots__ = ("_found", "rowcount")
-
-    def __init__(self, found: Sequence[Row[Any]], rowcount: int) -> None:
-        self._found, self.rowcount = found, rowcount
-
-    def __iter__(self) -> Iterator[Row[Any]]:
-        return iter(self._found)
-
-    def all(self) -> list[Row[Any]]:
-        return list(self._found)
-
-    fetchall = all
-
-    def first(self) -> Row[Any] | None:
-        return self._found[0] if self._found else None
-
-    fetchone = first
-
-    def one(self) -> Row[Any]:
-        (row,) = self._found
-        return row
-
-    def scalar(self) -> Any:
-        return self._found[0][0] if self._found else None
-
-    def scalar_one(self) -> Any:
-        return self.one()[0]
-
-    def scalars(self) -> Picked:
-        return Picked([row[0] for row in self._found])
-
-    def mappings(self) -> Picked:
-        return Picked([row._mapping for row in self._found])
+OFTEN = 5  # times a statement has come on a connection before it is prepared there
+MOST = 200  # prepared on one connection: each plan has some ten KiB in the server
+REMEMBERED = 2000  # statements that are counted, or known not to be preparable
+PARAMETER = re.compile(r"%\((\w+)\)s|%%")
+PREPARABLE = re.compile(r"\s*(?:select|insert|update|delete|with)\b", re.IGNORECASE)
 
 
-class Picked:
-    """One thing of each row."""
+@dataclass(slots=True)
+class Session:
+    """What one connection has seen and prepared: its name, by the text of the statement."""
 
-    __slots__ = ("_found",)
-
-    def __init__(self, found: list[Any]) -> None:
-        self._found = found
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._found)
-
-    def all(self) -> list[Any]:
-        return self._found
-
-    def first(self) -> Any:
-        return self._found[0] if self._found else None
-
-    def one(self) -> Any:
-        (found,) = self._found
-        return found
+    seen: Counter[str] = field(default_factory=Counter)
+    prepared: dict[str, str] = field(default_factory=dict)
 
 
-class Plan:
-    """One statement with certain parameters, which are as long as they were where they are lists."""
-
-    def __init__(self, compiled: SQLCompiler, params: dict[str, Any], dialect: Any) -> None:
-        state = compiled.construct_expanded_state(params)
-        self.sql = state.statement
-        processors = {**compiled._bind_processors, **state.processors}
-        elements = {
-            name: (source, index)
-            for source, names in state.parameter_expansion.items()
-            for index, name in enumerate(names)
-        }
-        self._values = [
-            _value(compiled, name, elements.get(name), params, processors.get(name))
-            for name in state.positiontup or ()
-        ]
-        columns = compiled._result_columns
-        self._metadata = SimpleResultMetaData([column[0] for column in columns]) if columns else None
-        results = [column[3]._cached_result_processor(dialect, None) for column in columns]
-        self._results: list[Process] | None = None
-        if any(results):
-            self._results = [process or _same for process in results]
-
-    def run(self, raw: sqlite3.Connection, params: dict[str, Any]) -> Rows:
-        cursor = raw.execute(self.sql, [value(params) for value in self._values])
-        metadata = self._metadata
-        if metadata is None:
-            return Rows((), cursor.rowcount)
-        index, results = metadata._key_to_index, self._results
-        return Rows([Row(metadata, results, index, found) for found in cursor], cursor.rowcount)
+def prepare_often(engine: Engine) -> None:
+    """For all connections of the engine from now on."""
+    statements = PreparedStatements()
+    event.listen(engine, "before_cursor_execute", statements.instead, retval=True)
 
 
-class PreparedConnection:
-    """Stands for ``connection`` where a Tx has one."""
+class PreparedStatements:
+    """``unfit``: statements that PostgreSQL could not prepare, mostly since it cannot tell a parameter's type."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection, self.dialect = connection, connection.dialect
-        self._raw: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
-        self._seen: dict[int, tuple[Executable, dict[Any, Plan | None]]] = {}
-        self.exec_driver_sql = connection.exec_driver_sql
-        self.connection = connection.connection
+    def __init__(self) -> None:
+        self.unfit: set[str] = set()
 
-    def execute(self, statement: Executable, params: Any = None) -> Any:
-        if params is None:
-            params = {}
-        elif type(params) is not dict:
-            return self._connection.execute(statement, params)
-        seen = self._seen.get(id(statement))
-        if seen is None:  # perhaps written for this once
-            self._remember(statement)
-            return self._connection.execute(statement, params)
-        key = tuple([(k, len(v)) if type(v) in LISTS else k for k, v in params.items()])
-        plans = seen[1]
-        if key not in plans:
-            plans[key] = _plan(statement, params, self.dialect)
-        plan = plans[key]
-        if plan is None:
-            return self._connection.execute(statement, params)
+    def instead(
+        self,
+        connection: Connection,
+        cursor: Any,
+        statement: str,
+        parameters: Any,
+        context: Any,
+        executemany: bool,
+    ) -> tuple[str, Any]:
+        """What is executed in place of a statement: an EXECUTE, or the statement."""
+        if executemany or not isinstance(parameters, Mapping):
+            return statement, parameters
+        session: Session = connection.info.setdefault("prepared", Session())
+        execute = session.prepared.get(statement)
+        if execute is None and self._is_due(session, statement):
+            execute = self._prepare(session, cursor, statement, context)
+        return execute or statement, parameters
+
+    def _is_due(self, session: Session, statement: str) -> bool:
+        if len(session.seen) >= REMEMBERED:
+            session.seen.clear()
+        session.seen[statement] += 1
+        return (
+            session.seen[statement] > OFTEN
+            and len(session.prepared) < MOST
+            and statement not in self.unfit
+            and PREPARABLE.match(statement) is not None
+        )
+
+    def _prepare(self, session: Session, cursor: Any, statement: str, context: Any) -> str | None:
+        """The EXECUTE; None if it cannot be prepared, which undoes nothing of the transaction."""
+        names = list(dict.fromkeys(name for name in PARAMETER.findall(statement) if name))
+        places = {name: f"${place}" for place, name in enumerate(names, 1)}
+        text = PARAMETER.sub(lambda found: places[found[1]] if found[1] else "%", statement)
+        name = f"mn_{len(session.prepared)}"
+        types = ", ".join(_type(context, each) for each in names)
+        command = f"PREPARE {name}{f' ({types})' if types else ''} AS {text}"
+        failed = context.dialect.loaded_dbapi.Error
         try:
-            return plan.run(self._raw, params)
-        except sqlite3.Error as error:
-            raise DBAPIError.instance(plan.sql, params, error, sqlite3.Error, dialect=self.dialect) from error
-
-    def _remember(self, statement: Executable) -> None:
-        """Statements are known by their identity, so each that is known is kept."""
-        if len(self._seen) >= KEPT:
-            self._seen = {number: seen for number, seen in self._seen.items() if seen[1]}
-        self._seen[id(statement)] = statement, {}
-
-
-def _plan(statement: Executable, params: dict[str, Any], dialect: Any) -> Plan | None:
-    """None for what is not simple."""
-    if not isinstance(statement, Select | UpdateBase):
-        return None
-    compiled = statement.compile(dialect=dialect, column_keys=list(params))
-    assert isinstance(compiled, SQLCompiler)
-    if compiled.insert_prefetch or compiled.update_prefetch or compiled.literal_execute_params:
-        return None
-    if isinstance(statement, Select) and not compiled._ordered_columns:
-        return None
-    if any(isinstance(value, set | frozenset) for value in params.values()):
-        return None
-    return Plan(compiled, params, dialect)
+            _in_savepoint(cursor, command, failed)
+        except failed as exc:
+            log.debug("not prepared: %s: %s", statement, exc)
+            if len(self.unfit) < REMEMBERED:
+                self.unfit.add(statement)
+            return None
+        values = ", ".join(f"%({each})s" for each in names)
+        execute = session.prepared[statement] = f"EXECUTE {name}{f' ({values})' if values else ''}"
+        return execute
 
 
-def _value(
-    compiled: SQLCompiler,
-    name: str,
-    element: tuple[str, int] | None,
-    params: dict[str, Any],
-    process: Process | None,
-) -> Value:
-    """How the value of one question mark is found in the parameters."""
-    source = element[0] if element else name
-    bind = compiled.binds[source]
-    key = bind.key if bind.key in params else source if source in params else None
-    get: Value
-    if key is None:
-        value = bind.effective_value
-        value = value[element[1]] if element else value
-        value = process(value) if process else value
-        return lambda params: value
-    if element is not None:
-        index = element[1]
-        get = lambda params: params[key][index]  # noqa: E731  # closes over this parameter
-    else:
-        get = itemgetter(key)
-    return (lambda params: process(get(params))) if process else get
+def _in_savepoint(cursor: Any, command: str, failed: type[Exception]) -> None:
+    """Executes it so that, if it fails, the transaction goes on."""
+    if cursor.connection.autocommit:
+        cursor.execute(command)
+        return
+    try:
+        cursor.execute(f"SAVEPOINT prepare_one; {command}; RELEASE prepare_one")
+    except failed:
+        cursor.execute("ROLLBACK TO prepare_one")
+        raise
 
 
-def _same(value: Any) -> Any:
-    return value
+def _type(context: Any, name: str) -> str:
+    """The type of a parameter where SQLAlchemy knows it: PostgreSQL finds out most, but not all."""
+    compiled = context.compiled
+    bind = compiled.binds.get(name) if compiled is not None else None
+    return "unknown" if bind is None else _named(bind.type.dialect_impl(context.dialect))
+
+
+def _named(type_: TypeEngine[Any]) -> str:
+    match type_:
+        case ARRAY():
+            return f"{_named(type_.item_type)}[]"
+        case Integer():
+            return "bigint"
+        case Boolean():
+            return "boolean"
+        case DateTime():
+            return "timestamptz"
+        case Float():
+            return "float8"
+        case String():
+            return "text"
+        case _:
+            return "unknown"

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 from dataclasses import dataclass
 
+from mgmtnode.errors import ApiError
 from mgmtnode.ports import Rng
 
 log = logging.getLogger(__name__)
@@ -140,4 +141,9 @@ class Runner:
     def _failed(self, exc: Exception) -> None:
         self.failures += 1
         self.error = f"{type(exc).__name__}: {exc}"
-        log.exception("periodic %s failed", self.name)
+        if (
+            isinstance(exc, ApiError) and exc.problem.retryable
+        ):  # the database is away: foreseen, and told by others
+            log.warning("periodic %s: %s; again in the next round", self.name, exc)
+        else:
+            log.exception("periodic %s failed", self.name)

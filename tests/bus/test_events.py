@@ -9,6 +9,7 @@ from mgmtnode.bus.context import EMPTY, CallContext, current
 from mgmtnode.bus.memory import Hub
 from mgmtnode.bus.message import Event
 from mgmtnode.bus.subscriptions import MAX_WAITING
+from mgmtnode.errors import DATABASE_DOWN
 from tests.bus.nodes import Nodes, VmEvent, VmStarted, VmStopped
 from tests.virtual_time import run
 
@@ -105,6 +106,28 @@ def test_a_failing_subscriber_is_logged_and_hears_the_next_event(caplog: pytest.
     with caplog.at_level(logging.ERROR):
         run(story)
     assert "KeyError" in caplog.text
+
+
+def test_a_subscriber_that_fails_of_an_outage_is_told_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        nodes = Nodes("a")
+
+        async def fail(event: VmStarted) -> None:
+            raise DATABASE_DOWN.error("the database is away")
+
+        nodes["a"].subscribe(VmStarted, fail)
+        async with nodes:
+            nodes["a"].publish(VmStarted(resource_uuid=VM))
+            await asyncio.sleep(1)
+            (state,) = nodes["a"].snapshot()["subscriptions"]
+            assert state["failed"] == 1
+
+    with caplog.at_level(logging.WARNING):
+        run(story)
+    [record] = caplog.records
+    assert (
+        record.levelname == "WARNING" and record.exc_info is None and "the database is away" in record.message
+    )
 
 
 def test_a_subscriber_that_does_not_keep_up_loses_events_instead_of_memory() -> None:

@@ -240,7 +240,7 @@ def test_a_statement_that_takes_too_long_is_a_timeout_and_not_an_outage(postgres
             await db.write(
                 lambda tx: tx.execute(text("set local statement_timeout = 50; select pg_sleep(5)"))
             )
-        assert refused.value.code == "core.timeout"
+        assert refused.value.code == "core.database-slow"
 
     on(postgres_url, story)
 

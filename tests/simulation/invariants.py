@@ -122,6 +122,7 @@ class Books:
                 "SELECT resource_uuid FROM job WHERE api = 'vm.resize' AND state IN ('Failed', 'Cancelled')"
             )
         }
+        self.excused = world.hosts.excused
         known = {name: uuid for uuid, name in self.hosts.items()}
         self.there = [
             (known.get(name, name), vm.uuid, str(vm.power), vm.cpu, vm.memory)
@@ -187,13 +188,16 @@ class Books:
         for host, uuid, power, cpu, memory in self.there:
             there[uuid].append((host, power, cpu, memory))
         for uuid, (state, host, *size) in self.vms.items():
+            if uuid in self.excused:
+                continue
             found = there.pop(uuid, [])
             wanted = [(host, state)] if state in (*ALIVE, "Crashed") else []
             if [entry[:2] for entry in found] != wanted:
                 yield f"I10 VM {uuid} is recorded as {wanted or state}, hosts say {found}"
             elif found and state in ALIVE and not self._fits(uuid, size, found[0][2:]):
                 yield f"I10 VM {uuid} is recorded with {size}, its host gave it {found[0][2:]}"
-        for uuid, found in there.items():
+        for uuid in sorted(there.keys() - self.excused):
+            found = there[uuid]
             yield f"I10 VM {uuid} is nobody's and runs: {found}"
 
     def _fits(self, uuid: str, recorded: list[int], real: tuple[int, int]) -> bool:

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from mgmtnode.bus.context import EMPTY, CallContext, current
+from mgmtnode.errors import DATABASE_DOWN
 from mgmtnode.tasks.periodic import Periodic
 from tests.virtual_time import SeededRng, run
 
@@ -64,6 +65,26 @@ def test_an_exception_is_logged_and_counted_and_the_runner_goes_on(caplog: pytes
     with caplog.at_level(logging.ERROR):
         run(story)
     assert "periodic ping failed" in caplog.text
+
+
+def test_what_may_pass_by_itself_is_told_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        periodic = Periodic(SeededRng())
+
+        async def fail() -> None:
+            raise DATABASE_DOWN.error("the database is away")
+
+        periodic.every("sweep", 1.0, fail, jitter=0.0)
+        await asyncio.sleep(1.5)
+        assert [state.failures for state in periodic.snapshot()] == [1]
+        await periodic.stop()
+
+    with caplog.at_level(logging.WARNING):
+        run(story)
+    [record] = caplog.records
+    assert (
+        record.levelname == "WARNING" and record.exc_info is None and "the database is away" in record.message
+    )
 
 
 def test_a_slow_round_is_never_overlapped() -> None:

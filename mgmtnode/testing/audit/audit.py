@@ -58,7 +58,7 @@ class Audit:
         """Returns once nothing is going on: every node is ready, no job is open, and every slot is where it is to be.
         Fails after ``seconds``, with what is still missing."""
         until = time.monotonic() + seconds
-        while missing := self._unsettled():
+        while missing := self.unsettled():
             assert time.monotonic() < until, f"not at rest after {seconds:g} s: {missing}"
             time.sleep(POLL)
 
@@ -87,7 +87,8 @@ class Audit:
             owners[change.slot] = change.owner
         return moved
 
-    def _unsettled(self) -> str:
+    def unsettled(self) -> str:
+        """What is going on; empty if nothing is."""
         away = [name for name, node in self.cluster.nodes.items() if not node.ready]
         if away:
             return f"not ready: {', '.join(away)}"
@@ -108,11 +109,14 @@ class Audit:
 
 
 def _slots_left(slots: Iterable[SlotChange], node: str, at: datetime) -> float | None:
-    owners, last = dict[int, str | None](), None
+    """Of the slots that ``node`` had then: when the last of them went to another one. What it got and gave later does
+    not count, nor what it kept by coming back."""
+    owned, last = dict[int, str | None](), None
     for change in slots:
-        if change.committed > at and owners.get(change.slot) == node and change.owner != node:
+        if change.committed <= at:
+            owned[change.slot] = change.owner
+        elif owned.pop(change.slot, None) == node and change.owner != node:
             last = change.committed
-        owners[change.slot] = change.owner
     return None if last is None else (last - at).total_seconds()
 
 

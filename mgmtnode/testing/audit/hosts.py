@@ -39,6 +39,12 @@ def of_process(url: Callable[[], str]) -> Hosts:
     return ask
 
 
+def powers(url: str, addresses: Iterable[str]) -> dict[tuple[str, str], str]:
+    """What runs, stands still, or is only expected there, of each (address of the host, uuid of the VM). Raises
+    OSError."""
+    return {(host, vm["uuid"]): vm["power"] for host in addresses for vm in _report(url, host)["vms"]}
+
+
 def _report(url: str, host: str) -> dict[str, list[dict[str, str]]]:
     request = urllib.request.Request(
         f"{url}/agents/{quote(host, safe='')}/ask",

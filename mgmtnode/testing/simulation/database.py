@@ -13,7 +13,8 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from mgmtnode.db.memory import MemoryDatabase
-from mgmtnode.db.session import Tx, TxHooks, tell, to_its_end
+from mgmtnode.db.session import Tx, TxHooks
+from mgmtnode.db.workers import tell
 from mgmtnode.errors import DATABASE_DOWN, TIMEOUT, ApiError
 from mgmtnode.ports import Clock
 from mgmtnode.testing.simulation.lines import Line, Weather
@@ -129,7 +130,7 @@ class SimulatedDatabase:
         """Nothing is open."""
 
     async def _transact(self, work: Callable[[Tx], T]) -> T:
-        request = Request(work, self._loop.create_future())
+        request = Request(work, self._loop.stubborn_future())  # see db.session.to_its_end
         way = self._line.there()
         if self._line.strikes(Weather.REFUSED):
             self._loop.call_later(REFUSED, self._fail, request)
@@ -137,7 +138,7 @@ class SimulatedDatabase:
             self._loop.call_later(HANGS, self._fail, request)
         else:
             self._loop.call_later(way, self._run, request)
-        return await to_its_end(request.future)
+        return await request.future  # type: ignore[no-any-return]
 
     def _run(self, request: Request) -> None:
         done: Any

@@ -135,7 +135,7 @@ class World:
         bus = getattr(life.node, "bus", None)
         if bus is not None:
             stays = self.rng.uniform(0, QUEUE_STAYS)
-            self.loop.call_later(stays, self.network.leave, bus.transport.address)
+            self._later(stays, self.network.leave, bus.transport.address)
 
     def stop(self, life: Life) -> None:
         """SIGTERM."""
@@ -266,7 +266,7 @@ class World:
             self.trace(life.id, "serves")
 
         return await live(
-            life.node, life.told, ready, grace=0.0, abort=lambda code: self.kill(life, f"aborts with {code}")
+            life.node, life.told, ready, grace=0.0, abort=lambda code: self._aborted(life, code)
         )
 
     def _ended(self, life: Life, task: asyncio.Task[int]) -> None:
@@ -284,6 +284,15 @@ class World:
         machine = self.machines[life.name]
         self.loop.call_later(machine.delay, self._stand_up, life.name)
         machine.delay = STANDS_UP_AGAIN
+
+    def _aborted(self, life: Life, code: int) -> None:
+        self.kill(life, f"aborts with {code}")
+        self._check_evicted(life)
+        self._later(STANDS_UP_AGAIN, self._stand_up, life.name)
+
+    def _later(self, seconds: float, act: Callable[[str], None], whom: str) -> None:
+        """Whoever says it, and though that may be dead by then."""
+        self.loop.call_later(seconds, act, whom, context=self.loop.context_of(WORLD))
 
     def _check_evicted(self, life: Life) -> None:
         """A node that ends because the cluster goes on without it is right about that."""
