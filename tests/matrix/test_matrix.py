@@ -53,8 +53,8 @@ def test_all_holds_whatever_goes_wrong_where(cell: Cell) -> None:
 # A guard that is off shows in this cell: scripts/fault-matrix --mutant NAME.
 CAUGHT = {
     "memory": "kill-accepting-late",
-    "order": "kill-sending-of the sender-late",
     "cas": "evict-claimed",
+    "key": "client repeats its request-accepting",
 }
 
 
