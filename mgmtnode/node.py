@@ -218,11 +218,13 @@ class ManagementNode:
 
     def _transport(self) -> Transport:
         address = address_of(self.name, self.membership.incarnation)
-        return transport_over(self.bus_url, address, clock=self._clock, rng=self._rng)
+        ca = self._properties.get(core.BUS_CA)
+        return transport_over(self.bus_url, address, clock=self._clock, rng=self._rng, ca=ca)
 
     def _shared(self) -> Shared:
-        url, cluster = self._properties.get(core.REDIS_URL), self.membership.cluster
-        return shared_over(url, cluster, clock=self._clock, rng=self._rng, telemetry=self.telemetry)
+        url, ca = self._properties.get(core.REDIS_URL), self._properties.get(core.REDIS_CA)
+        cluster, clock, rng = self.membership.cluster, self._clock, self._rng
+        return shared_over(url, cluster, clock=clock, rng=rng, telemetry=self.telemetry, ca=ca)
 
     def _own_agents(self) -> Agents:
         agents, remote = LocalAgents(), RemoteAgents(self._properties)
@@ -266,9 +268,7 @@ class ManagementNode:
         for manifest, service in self.parts.services:
             await service.start()
             self._on_stop(f"the service {manifest.id}", _stopper(service))
-        lag = LoopLag(lambda seconds: self.telemetry.metrics.observe(LOOP_LAG, seconds))
-        lag.start()
-        self._on_stop("the loop's watch", _later(lag.stop))
+        self._watch_loop()
         periodic, jobs = self.parts.context.periodic, self.parts.context.jobs
         self._on_stop("the periodic work", periodic.stop)
         periodic.every("bus.probe", PROBE_SECONDS, self.bus.probe)
@@ -276,6 +276,11 @@ class ManagementNode:
         self.slots.on_change(sweep.poke)
         periodic.every("jobs.forget", FORGET_SECONDS, jobs.forget)
         periodic.every("events.forget", FORGET_SECONDS, self._forget_events)
+
+    def _watch_loop(self) -> None:
+        lag = LoopLag(lambda seconds: self.telemetry.metrics.observe(LOOP_LAG, seconds))
+        lag.start()
+        self._on_stop("the loop's watch", _later(lag.stop))
 
     async def _enter(self) -> None:
         context, runner = self.parts.context, self.parts.context.jobs.runner

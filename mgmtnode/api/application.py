@@ -88,7 +88,8 @@ def amqp_api(
         rng=context.rng,
         telemetry=telemetry,
     )
-    api = AmqpApi(url, properties.get(core.API_AMQP_PREFETCH), surroundings)
+    prefetch, ca = properties.get(core.API_AMQP_PREFETCH), properties.get(core.BUS_CA)
+    api = AmqpApi(url, prefetch, surroundings, ca=ca)
     context.bus.subscribe(JobEnded, api.heard)
     return api
 

@@ -13,21 +13,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import select
-import socket
-import struct
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
-from amqp.exceptions import AMQPError
-from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
 from kombu.messaging import Consumer
 
+from mgmtnode.bus.amqp_link import COUNTED, AmqpLink, Broker
 from mgmtnode.bus.envelope import pack
-from mgmtnode.bus.link import SOCKET_TIMEOUT, STOP_TIMEOUT, Link
+from mgmtnode.bus.link import STOP_TIMEOUT
 from mgmtnode.bus.transport import Receiver, Traffic
 from mgmtnode.ports import Rng
 
@@ -35,8 +31,6 @@ log = logging.getLogger(__name__)
 
 EVENTS = "mgmtnode.bus.events"
 CONTENT_TYPE = "application/json"
-HEARTBEAT = 10
-CONNECT_TIMEOUT = 5.0
 START_TIMEOUT = 5.0
 PUBLISHES_A_TURN = 100
 BATCHES_A_TURN = 100
@@ -47,21 +41,6 @@ QUEUE_LENGTH = 100_000
 MAX_BUFFERED_BYTES = 32 << 20
 MAX_BUFFERED_SECONDS = 30.0
 MAX_UNREAD_BYTES = 32 << 20
-COUNTED = ("sent", "sent_bytes", "received", "received_bytes", "returned", "stale", "foreign", "undecodable")
-
-# What py-amqp raises when a connection breaks or a frame cannot be decoded: it ends a session, not the link.
-BROKEN = (
-    AMQPError, OSError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
-    struct.error,
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Broker:
-    """``url``: where it is; of the nodes of one RabbitMQ cluster, which are tried in turn, with semicolons between."""
-
-    url: str
-    rng: Rng
 
 
 class Outbound(NamedTuple):
@@ -69,40 +48,6 @@ class Outbound(NamedTuple):
     key: str
     body: bytes
     since: float
-
-
-class AmqpLink(Link):
-    """One connection through kombu."""
-
-    broken: ClassVar[tuple[type[Exception], ...]] = BROKEN
-
-    def __init__(self, name: str, broker: Broker, changed: Callable[[], None]) -> None:
-        super().__init__(name, broker.rng, changed)
-        self._urls = [part.strip() for part in broker.url.split(";") if part.strip()]
-        self.counts: Counter[str] = Counter(
-            dict.fromkeys(COUNTED, 0)
-        )  # read by the loop's thread: it never grows
-        self.channel: Any = None
-
-    def _connect(self) -> Any:
-        client = Connection(
-            self._urls[self.failures % len(self._urls)],
-            heartbeat=HEARTBEAT,
-            connect_timeout=CONNECT_TIMEOUT,
-            transport_options={
-                "socket_settings": {socket.TCP_USER_TIMEOUT: int(SOCKET_TIMEOUT * 1000)},
-                "client_properties": {"connection_name": self.name},
-                "on_blocked": self._on_blocked,
-                "on_unblocked": self._on_unblocked,
-            },
-        )
-        return client.transport.establish_connection()
-
-    def _on_blocked(self, reason: str) -> None:
-        log.warning("%s: the broker is short of memory or disk: %s", self.name, reason)
-
-    def _on_unblocked(self) -> None:
-        log.info("%s: the broker takes messages again", self.name)
 
 
 class Publisher(AmqpLink):
@@ -301,8 +246,8 @@ class AmqpTransport:
     """``url``: one or more brokers of one cluster, separated by semicolons. Bounds: MAX_BUFFERED_BYTES that
     wait to leave, MAX_UNREAD_BYTES that wait for the loop, QUEUE_LENGTH and MESSAGE_TTL in the broker."""
 
-    def __init__(self, url: str, address: str, *, rng: Rng) -> None:
-        broker = Broker(url, rng)
+    def __init__(self, url: str, address: str, *, rng: Rng, ca: str = "") -> None:
+        broker = Broker(url, rng, ca)
         self._address = address
         self._inflow = Inflow()
         self._changes = asyncio.Event()

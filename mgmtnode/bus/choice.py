@@ -32,17 +32,16 @@ def check_url(url: str) -> None:
             )
 
 
-def transport_over(url: str, address: str, *, clock: Clock, rng: Rng) -> Transport:
-    """Connects to nothing yet. Raises BadBusUrl."""
+def transport_over(url: str, address: str, *, clock: Clock, rng: Rng, ca: str = "") -> Transport:
+    """``ca``: file with the authority behind the broker's certificate; empty: the system's. Connects to nothing yet.
+    Raises BadBusUrl."""
     check_url(url)
     if not url:
         return Hub().transport(address)
     if urlsplit(url).scheme in REDIS:
         from mgmtnode.bus.redis import RedisTransport
 
-        return RedisTransport(url, address, clock=clock, rng=rng)
-    from mgmtnode.bus.amqp import (
-        AmqpTransport,
-    )  # kombu costs a tenth of a second that one node can do without
+        return RedisTransport(url, address, clock=clock, rng=rng, ca=ca)
+    from mgmtnode.bus.amqp import AmqpTransport  # kombu costs 0.1 s that one node can do without
 
-    return AmqpTransport(url, address, rng=rng)
+    return AmqpTransport(url, address, rng=rng, ca=ca)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import select
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -132,11 +133,14 @@ class Link:
             if self._stale:
                 raise ConnectionError("nothing comes through")
             self._watch(poll, connection)
-            for descriptor, _ in poll.poll(0 if self._has_work() else TICK * 1000):
+            held = self._may_read() and _held(connection)
+            for descriptor, _ in poll.poll(0 if held or self._has_work() else TICK * 1000):
                 if descriptor == self._awake.fileno():
                     self._drain_wakes()
                 else:
-                    self._read(connection)
+                    held = True
+            if held:
+                self._read(connection)
             self._work()
             if time.monotonic() >= next_tick:
                 self._tick(connection)
@@ -156,7 +160,7 @@ class Link:
                 connection.blocking_read(READ_TIMEOUT)
             except TimeoutError:
                 return
-            if not self._may_read() or not more.poll(0):
+            if not self._may_read() or not (_held(connection) or more.poll(0)):
                 return
 
     def _pause(self) -> None:
@@ -195,3 +199,8 @@ class Link:
 
     def _close(self, connection: Any) -> None:
         connection.close()
+
+
+def _held(connection: Any) -> bool:
+    """Whether TLS holds bytes that polling the socket does not show."""
+    return isinstance(connection.sock, ssl.SSLSocket) and connection.sock.pending() > 0

@@ -84,7 +84,10 @@ class Api:
     status: int = 200
 
 
-class ApiMessage(Message[R], frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ApiMessage(Message[R], frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What is at its default is not written down: a release with one more field then writes, and hashes for idempotency
+    keys, what the one before did."""
+
     api: ClassVar[Api]
 
 

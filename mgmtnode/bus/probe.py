@@ -22,15 +22,21 @@ class Probe:
     def __init__(self, clock: Clock, transport: Transport, outgoing: Outgoing, counts: Counter[str]) -> None:
         self._clock, self._transport, self._outgoing, self._counts = clock, transport, outgoing, counts
         self._unheard_since: float | None = None
+        self._hoping_since = (
+            0.0  # since the first probe that is unheard, or the connections were last made anew
+        )
 
     def send(self, id: str) -> None:
-        """Called every other second. After SILENT_SECONDS without an echo the connections are made anew."""
+        """Called every other second. After SILENT_SECONDS without an echo the connections are made anew,
+        and get as long to show that they are better."""
+        now = self._clock.monotonic()
         if self._unheard_since is None:
-            self._unheard_since = self._clock.monotonic()
-        elif self.silent_for > SILENT_SECONDS and self._transport.healthy:
+            self._unheard_since = self._hoping_since = now
+        elif now - self._hoping_since > SILENT_SECONDS and self._transport.healthy:
             self._counts["silences"] += 1
             log.error("nothing has arrived here for %.0f s: connecting anew", self.silent_for)
             self._transport.renew()
+            self._hoping_since = now
         me = self._transport.address
         try:
             self._outgoing.send(me, encode(Envelope(id=id, kind=Kind.PROBE, reply_to=me)))

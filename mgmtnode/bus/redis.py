@@ -12,7 +12,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
@@ -52,10 +52,11 @@ class RedisTransport:
     """Bounds: MAX_BUFFERED_BYTES that wait to leave, for MAX_BUFFERED_SECONDS; and what Redis keeps for a subscriber
     that does not read (``client-output-buffer-limit pubsub``) before it cuts it off."""
 
-    def __init__(self, url: str, address: str, *, clock: Clock, rng: Rng) -> None:
+    def __init__(self, url: str, address: str, *, clock: Clock, rng: Rng, ca: str = "") -> None:
         self._address, self._clock, self._rng = address, clock, rng
         # Channels are the same in all databases of a Redis; its number tells the clusters on one apart.
         self._prefix = f"{urlsplit(url).path.strip('/') or 0}:"
+        tls: dict[str, Any] = {"ssl_ca_certs": ca} if ca and url.startswith("rediss:") else {}
         self._client: Redis = Redis.from_url(
             url,
             max_connections=4,
@@ -63,6 +64,7 @@ class RedisTransport:
             socket_keepalive=True,
             health_check_interval=CHECK_SECONDS,
             retry=Retry(NoBackoff(), 0),
+            **tls,
         )
         self._receiver: Receiver | None = None
         self._queue: deque[Outbound] = deque()

@@ -27,6 +27,7 @@ from mgmtnode.config.core_properties import (
     BUS_URL,
     DATA_DIR,
     DATABASE_URL,
+    REDIS_CA,
     REDIS_URL,
 )
 
@@ -120,7 +121,7 @@ def database(properties: Properties) -> Outcome:
 
 def broker(properties: Properties) -> Outcome:
     if urlsplit(properties.get(BUS_URL)).scheme in ("redis", "rediss"):
-        return _redis(properties, BUS_URL)
+        return _redis(properties, BUS_URL, BUS_CA)
     return _amqp(properties, BUS_URL, "in memory; for one node only")
 
 
@@ -135,7 +136,7 @@ def _amqp(properties: Properties, prop: GlobalProperty[str], unset: str) -> Outc
         return Level.OK, unset
     parts = urlsplit(url)
     with _connected(parts.hostname or "", parts.port or (5671 if parts.scheme == "amqps" else 5672)) as raw:
-        link = _wrapped(raw, parts.hostname or "", properties) if parts.scheme == "amqps" else raw
+        link = _wrapped(raw, parts.hostname or "", properties.get(BUS_CA)) if parts.scheme == "amqps" else raw
         link.sendall(AMQP_HEADER)
         answer = link.recv(8)
     if answer[:1] != METHOD_FRAME:
@@ -144,14 +145,14 @@ def _amqp(properties: Properties, prop: GlobalProperty[str], unset: str) -> Outc
 
 
 def redis(properties: Properties) -> Outcome:
-    return _redis(properties, REDIS_URL) if properties.get(REDIS_URL) else (Level.OK, "not used")
+    return _redis(properties, REDIS_URL, REDIS_CA) if properties.get(REDIS_URL) else (Level.OK, "not used")
 
 
-def _redis(properties: Properties, prop: GlobalProperty[str]) -> Outcome:
+def _redis(properties: Properties, prop: GlobalProperty[str], ca: GlobalProperty[str]) -> Outcome:
     """Only that a Redis answers; a password is tried when the node starts."""
     parts = urlsplit(properties.get(prop))
     with _connected(parts.hostname or "", parts.port or 6379) as raw:
-        link = _wrapped(raw, parts.hostname or "", properties) if parts.scheme == "rediss" else raw
+        link = _wrapped(raw, parts.hostname or "", properties.get(ca)) if parts.scheme == "rediss" else raw
         link.sendall(b"PING\r\n")
         answer = link.recv(64)
     talks = answer.startswith((b"+PONG", b"-NOAUTH", b"-DENIED"))
@@ -220,6 +221,6 @@ def _connected(host: str, number: int) -> socket.socket:
     return link
 
 
-def _wrapped(raw: socket.socket, host: str, properties: Properties) -> socket.socket:
-    context = ssl.create_default_context(cafile=properties.get(BUS_CA) or None)
+def _wrapped(raw: socket.socket, host: str, ca: str) -> socket.socket:
+    context = ssl.create_default_context(cafile=ca or None)
     return context.wrap_socket(raw, server_hostname=host)

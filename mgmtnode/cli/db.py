@@ -95,6 +95,39 @@ def check(config_file: Path | None) -> int:
     return 1
 
 
+@db.command()
+@config_option
+def restored(config_file: Path | None) -> None:
+    """Say that the database was restored from a backup, before a node is started on it.
+
+    Numbers then go on above all that were given out since the backup, so that no host takes a new command for one
+    that it has carried out. A PostgreSQL that was promoted, recovered to a point in time or restored elsewhere shows
+    that itself; saying it once too often does no harm.
+    """
+    from mgmtnode.db import generation
+    from mgmtnode.db.schema import told
+
+    with _opened(config_file) as (database, _), _alone(config_file), told(database):
+        number = generation.restored(database.engine)
+    click.echo(f"life {number} of the database begins; start the nodes")
+
+
+@contextmanager
+def _alone(config_file: Path | None) -> Iterator[None]:
+    """Keeps nodes from an embedded database. Raises DirectoryTaken while one uses it."""
+    from mgmtnode.db.lock import DirectoryLock
+
+    file = sqlite_file(read_all(config_file)[0])
+    lock = None if file is None else DirectoryLock(file.parent)
+    if lock is not None:
+        lock.take()
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
+
+
 @contextmanager
 def _opened(
     config_file: Path | None, *, make: bool = False

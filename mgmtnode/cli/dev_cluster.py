@@ -107,6 +107,7 @@ def _welcome(cluster: LocalCluster, restart: bool) -> None:
         *first_steps(cluster.url, directory.token_file),
         "  kill a node, and see the others go on:",
         f"    kill -9 $(cat {pid_file})" + ("   # it is started again after a second" if restart else ""),
+        f"  AMQP clients: {cluster.amqp_url}, exchange mgmtnode.api; what to send is at {cluster.url}/asyncapi.json",
         f"  all that runs is listed in {directory.servers_file}, logs are in {directory.path / 'logs'}",
     )
     if directory.servers_path != directory.path:

@@ -12,6 +12,10 @@ USAGE = 2
 TEMPORARY = 75
 CONFIGURATION = 78
 INTERRUPTED = 130
+OTHER_SCHEMA = (
+    "the database lacks what this release's revisions make ({}): it was made by an unreleased build, or changed by "
+    "hand; 'mgmtnode db check' lists the differences; restore a backup, or remove the database and start again"
+)
 WRITE_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC)
 
 
@@ -34,6 +38,7 @@ def _told(exc: BaseException) -> tuple[int, str]:
     from mgmtnode.cluster.solitude import NodeRuns
     from mgmtnode.config.file import ConfigFileError
     from mgmtnode.db.engine import BadUrl
+    from mgmtnode.db.faults import other_schema
     from mgmtnode.db.lock import DirectoryTaken
     from mgmtnode.db.schema import SchemaError
     from mgmtnode.errors import ApiError, DeclarationError
@@ -55,6 +60,8 @@ def _told(exc: BaseException) -> tuple[int, str]:
         return CONFIGURATION, str(exc)
     if isinstance(exc, ApiError):
         return TEMPORARY if exc.problem.retryable else FAILED, exc.problem.message
+    if other_schema(exc):
+        return CONFIGURATION, OTHER_SCHEMA.format(str(getattr(exc, "orig", exc)).partition("\n")[0])
     if isinstance(exc, NodeRuns):
         return TEMPORARY, str(exc)
     if isinstance(exc, click.ClickException):

@@ -70,23 +70,25 @@ class Membership:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def register(self) -> int:
-        """Enters the cluster as a node that boots, and begins to beat; returns the incarnation."""
+        """Enters the cluster as a node that boots, and begins to beat; returns the incarnation. Called again when the
+        database went away in the middle of it: what was written down stays as it is."""
 
         def enter(tx: Tx) -> int:
             repository.found_cluster(tx, self._uuids.draw())
             self.cluster = repository.lock(tx)
             return repository.register(tx, self.me)
 
-        sent_at = self._clock.monotonic()
-        self.incarnation = await self._db.write(enter)
-        self.lease.renewed(sent_at)
-        self._heart.start(self._pulse, self._told)
+        if not self.incarnation:
+            sent_at = self._clock.monotonic()
+            self.incarnation = await self._db.write(enter)
+            self.lease.renewed(sent_at)
+            self._heart.start(self._pulse, self._told)
         await self.refresh()
         return self.incarnation
 
     async def enter(self) -> None:
-        """Takes part in the work from now on."""
-        await self._change((NodeState.JOINING,), NodeState.UP)
+        """Takes part in the work from now on. Called again when nobody heard whether it does already."""
+        await self._change((NodeState.JOINING, NodeState.UP), NodeState.UP)
 
     async def withdraw(self) -> None:
         """Asks for this node's slots to go to the others; they go one by one, see Rebalancer."""

@@ -11,10 +11,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import CursorResult, Executable, bindparam, delete, func, insert, select, text, true, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    CursorResult,
+    Executable,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    text,
+    true,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mgmtnode.cluster.records import PRESENT, Beat, Identity, LeaseRow, NodeState
+from mgmtnode.db.generation import origin
 from mgmtnode.db.session import Tx
 from mgmtnode.db.tables import cluster, job, lease, node, ring_slot
 from mgmtnode.jobs.repository import OPEN
@@ -62,19 +77,21 @@ RENEW = (
     .where(lease.c.name == bindparam("me"), lease.c.incarnation == bindparam("life"))
     .values(hb_seq=lease.c.hb_seq + 1, inflight=bindparam("now_inflight"), queued=bindparam("now_queued"))
 )
-_LOCKED = text(
+_LOCKED: ColumnElement[Any] = literal_column(
     "exists (select 1 from pg_locks l where l.locktype = 'advisory' and l.granted and l.objsubid = 2"
     " and l.database = (select oid from pg_database where datname = current_database())"
     f" and l.classid = {LOCK_CLASS} and l.objid::bigint = (hashtext(mn_lease.name)::bigint & 4294967295))"
 )
-_AGE = text("extract(epoch from clock_timestamp() - pg_postmaster_start_time())")
+_AGE: ColumnElement[Any] = literal_column(
+    "extract(epoch from clock_timestamp() - pg_postmaster_start_time())"
+)
 TAKE_LOCK = text(f"select pg_try_advisory_lock({LOCK_CLASS}, hashtext(:name))")
 
 
 def _look(dialect: str) -> Executable:
     """Every lease there is, with the ring version; one row without a lease where there is none."""
     real = dialect == "postgresql"
-    locked, age = (_LOCKED, _AGE) if real else (text("1"), text("1e9"))
+    locked, age = (_LOCKED, _AGE) if real else (literal_column("1"), literal_column("1e9"))
     columns = (
         lease.c.name,
         lease.c.incarnation,
@@ -110,6 +127,7 @@ def look(execute: Execute, dialect: str, *, renewed: bool = False) -> Beat:
 
 # who is there
 
+LOCK = select(cluster.c.uuid).where(cluster.c.id == 1).with_for_update()
 PRESENT_NODES = (
     select(node.c.name, node.c.incarnation, node.c.state, node.c.label)
     .where(node.c.state.in_(PRESENT))
@@ -121,14 +139,14 @@ SLOT_ROWS = select(*(ring_slot.c[field] for field in SlotRow._fields)).order_by(
 def found_cluster(tx: Tx, uuid: str) -> None:
     """Makes the cluster's row and its slots, once, however many nodes begin with it."""
     into = {"sqlite": sqlite, "postgresql": postgresql}[tx.dialect].insert
-    values = {"id": 1, "uuid": uuid, "ring_version": 0, "db_generation": 1}
+    values = {"id": 1, "uuid": uuid, "ring_version": 0, "db_generation": 1, "origin": origin(tx.connection)}
     if tx.execute(into(cluster).on_conflict_do_nothing(), values).rowcount:
         tx.execute(insert(ring_slot), [{"slot": slot} for slot in range(SLOTS)])
 
 
 def lock(tx: Tx) -> str:
     """Takes the mutex of membership and ring; returns the cluster's uuid."""
-    return str(tx.execute(select(cluster.c.uuid).where(cluster.c.id == 1).with_for_update()).scalar_one())
+    return str(tx.execute(LOCK).scalar_one())
 
 
 def present(tx: Tx) -> dict[str, NodeRow]:
@@ -213,6 +231,20 @@ def end_sessions(tx: Tx, label: str) -> None:
 
 # who works on what
 
+_THESE: BindParameter[Any] = bindparam("these", expanding=True)
+GIVE = (
+    update(ring_slot)
+    .where(ring_slot.c.slot.in_(_THESE))
+    .values(owner=bindparam("heir"), incarnation=bindparam("life"), epoch=ring_slot.c.epoch + 1, target=None)
+)
+FENCE = (
+    update(job)
+    .where(job.c.state.in_(OPEN), job.c.slot.in_(_THESE))
+    .values(fence=select(ring_slot.c.epoch).where(ring_slot.c.slot == job.c.slot).scalar_subquery())
+)
+RAISE_VERSION = update(cluster).values(ring_version=cluster.c.ring_version + 1)
+VERSION = select(func.max(cluster.c.ring_version))
+
 
 def slot_rows(tx: Tx) -> list[SlotRow]:
     rows = tx.execute(SLOT_ROWS)
@@ -220,20 +252,20 @@ def slot_rows(tx: Tx) -> list[SlotRow]:
 
 
 def distribute(tx: Tx) -> list[int]:
-    """Gives slots whose owner is gone to who should have them, and says where the others should go. The caller holds
-    the lock. Returns the slots that changed hands."""
+    """Gives slots whose owner is gone to who should have them, and says where the others should go: nowhere, if there
+    is nobody to go to. The caller holds the lock. Returns the slots that changed hands."""
     nodes = present(tx)
     up = [n.name for n in nodes.values() if n.state is NodeState.UP]
     orphans: defaultdict[str, list[int]] = defaultdict(list)
     targets: defaultdict[str | None, list[int]] = defaultdict(list)
-    if up:
-        wanted = propose(up)
-        for row in slot_rows(tx):
-            owner, want = nodes.get(row.owner or ""), wanted[row.slot]
-            if owner is None or owner.incarnation != row.incarnation:
-                orphans[want].append(row.slot)
-            elif (target := None if want == row.owner else want) != row.target:
-                targets[target].append(row.slot)
+    wanted: Sequence[str | None] = propose(up) if up else [None] * SLOTS
+    for row in slot_rows(tx):
+        owner, want = nodes.get(row.owner or ""), wanted[row.slot]
+        orphan = owner is None or owner.incarnation != row.incarnation
+        if orphan and want is not None:
+            orphans[want].append(row.slot)
+        elif not orphan and (target := None if want == row.owner else want) != row.target:
+            targets[target].append(row.slot)
     for name, slots in orphans.items():
         give(tx, slots, name, nodes[name].incarnation)
     for name_, slots in targets.items():
@@ -247,8 +279,7 @@ def distribute(tx: Tx) -> list[int]:
 def give(tx: Tx, slots: Sequence[int], name: str, incarnation: int) -> None:
     """Makes a node the owner of slots, under new epochs."""
     if slots:
-        values = {"owner": name, "incarnation": incarnation, "epoch": ring_slot.c.epoch + 1, "target": None}
-        tx.execute(update(ring_slot).where(ring_slot.c.slot.in_(slots)).values(values))
+        tx.execute(GIVE, {"these": list(slots), "heir": name, "life": incarnation})
 
 
 def moving(tx: Tx, owner: str, incarnation: int | None, slots: Iterable[int]) -> dict[str, list[int]]:
@@ -265,6 +296,13 @@ def moving(tx: Tx, owner: str, incarnation: int | None, slots: Iterable[int]) ->
     return dict(found)
 
 
+def owned(tx: Tx, owner: str, incarnation: int, slots: Iterable[int]) -> list[int]:
+    """Those of the slots that this life of the node has."""
+    asked = set(slots)
+    rows = slot_rows(tx)
+    return [r.slot for r in rows if r.slot in asked and (r.owner, r.incarnation) == (owner, incarnation)]
+
+
 def move(tx: Tx, moves: Mapping[str, Sequence[int]]) -> None:
     """Gives slots to the nodes they are listed under. The caller holds the lock and has checked who has them."""
     nodes = present(tx)
@@ -278,16 +316,15 @@ def fence_open_jobs(tx: Tx, slots: Sequence[int]) -> None:
     """Raises the fence of open jobs to their slot's epoch, so that an earlier owner's writes miss. Runs as a
     statement of its own after the slots moved: it must see the claims that committed meanwhile."""
     if slots:
-        epoch = select(ring_slot.c.epoch).where(ring_slot.c.slot == job.c.slot).scalar_subquery()
-        tx.execute(update(job).where(job.c.state.in_(OPEN), job.c.slot.in_(slots)).values(fence=epoch))
+        tx.execute(FENCE, {"these": list(slots)})
 
 
 def raise_version(tx: Tx) -> None:
-    tx.execute(update(cluster).values(ring_version=cluster.c.ring_version + 1))
+    tx.execute(RAISE_VERSION)
 
 
 def view(tx: Tx) -> tuple[int, dict[int, SlotOwner], dict[str, int]]:
     """(ring version, who owns each slot and to whom it goes, the nodes and their incarnations)."""
-    version = int(tx.execute(select(func.max(cluster.c.ring_version))).scalar() or 0)
+    version = int(tx.execute(VERSION).scalar() or 0)
     owners = {row.slot: SlotOwner(row.owner, row.epoch, row.target) for row in slot_rows(tx)}
     return version, owners, {n.name: n.incarnation for n in present(tx).values()}

@@ -72,7 +72,7 @@ BUS_URL = GlobalProperty(
 BUS_CA = GlobalProperty(
     "bus.ca",
     "",
-    "File with the authority that signed the broker's certificate. Empty: the system's",
+    "File with the authority behind the certificates of the brokers in bus.url and api.amqp_url. Empty: the system's",
     path=True,
 )
 
@@ -81,6 +81,13 @@ REDIS_URL = GlobalProperty(
     "",
     "redis://HOST:6379/0 for limits that all nodes count together, rediss:// for TLS. Empty: each node counts alone",
     secret=True,
+)
+
+REDIS_CA = GlobalProperty(
+    "redis.ca",
+    "",
+    "File with the authority behind the certificate of the Redis in redis.url. Empty: the system's",
+    path=True,
 )
 
 API_HOST = GlobalProperty("api.host", "0.0.0.0", "Address that the API listens on")
@@ -158,7 +165,7 @@ SERVICES_ENABLED: GlobalProperty[list[str]] = GlobalProperty(
 
 CORE_PROPERTIES: tuple[GlobalProperty[Any], ...] = (
     NODE_NAME, NODE_ADDRESS, DATA_DIR, DRAIN_SECONDS, READY_GRACE_SECONDS, BOOT_SECONDS, SLOTS_AT_ONCE,
-    DATABASE_URL, DATABASE_CONNECTIONS, BUS_URL, BUS_CA, REDIS_URL,
+    DATABASE_URL, DATABASE_CONNECTIONS, BUS_URL, BUS_CA, REDIS_URL, REDIS_CA,
     API_HOST, API_PORT, API_TLS_CERTIFICATE, API_TLS_KEY, API_AMQP_URL, API_AMQP_PREFETCH,
     AGENT_CA, AGENT_CERTIFICATE, AGENT_KEY, AGENT_CONNECTIONS, AGENT_CONNECTIONS_PER_ADDRESS,
     LOG_LEVEL, LOG_FORMAT, OTLP_ENDPOINT, OTLP_SHARE, SERVICES_ENABLED,

@@ -19,20 +19,25 @@ MANY = 500
 
 AnyConfig = GlobalConfig[Any]
 
+CHANGED = (
+    select(resource.c.name, global_config.c.value)
+    .join(global_config, global_config.c.uuid == resource.c.uuid)
+    .where(global_config.c.changed)
+)
+OVERRIDDEN = select(resource_config.c.name).distinct()
+PRESENT = select(resource.c.name, resource.c.description, *global_config.c).join(
+    global_config, global_config.c.uuid == resource.c.uuid
+)
+
 
 def stored_values(tx: Tx) -> dict[str, str]:
     """What operators set, as text, by the names of the configs."""
-    statement = (
-        select(resource.c.name, global_config.c.value)
-        .join(global_config, global_config.c.uuid == resource.c.uuid)
-        .where(global_config.c.changed)
-    )
-    return {row.name: row.value for row in tx.execute(statement)}
+    return {row.name: row.value for row in tx.execute(CHANGED)}
 
 
 def overridden_names(tx: Tx) -> set[str]:
     """The configs that at least one resource carries a value of."""
-    return set(tx.execute(select(resource_config.c.name).distinct()).scalars())
+    return set(tx.execute(OVERRIDDEN).scalars())
 
 
 def save_value(tx: Tx, config: AnyConfig, value: str | None) -> None:
@@ -49,11 +54,7 @@ def synchronise(tx: Tx, declared: Collection[AnyConfig]) -> list[str]:
     Returns the names of values that operators set and that nobody declares any more; they are kept. Several
     nodes may do this at the same time.
     """
-    columns = [resource.c.name, resource.c.description, *global_config.c]
-    rows = tx.execute(
-        select(*columns).join(global_config, global_config.c.uuid == resource.c.uuid)
-    ).mappings()
-    present = {row["name"]: dict(row) for row in rows}
+    present = {row["name"]: dict(row) for row in tx.execute(PRESENT).mappings()}
     _insert(tx, [c for c in declared if c.name not in present])
     for config in declared:
         if config.name in present:

@@ -9,7 +9,9 @@ from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
+from mgmtnode.db import generation
 from mgmtnode.db.group_commit import SqliteDatabase
+from mgmtnode.db.prepared import prepare_often
 from mgmtnode.db.session import SqlDatabase
 from mgmtnode.ports import Clock
 from mgmtnode.telemetry.telemetry import Telemetry
@@ -74,8 +76,11 @@ def open_database(
         writer, reader = _sqlite(url, "BEGIN IMMEDIATE", 1), _sqlite(url, "BEGIN", 2, "query_only=ON")
         return SqliteDatabase(writer, reader, clock, readers=2, telemetry=telemetry)
     engine = _postgres(url, label, connections)
+    prepare_often(engine)
+    # Each statement of a reader sees its own moment in any case: it needs no BEGIN and no COMMIT.
+    reader = engine.execution_options(isolation_level="AUTOCOMMIT")
     readers = max(2, connections // 2)
-    return SqlDatabase(engine, engine, clock, writers=connections, readers=readers, telemetry=telemetry)
+    return SqlDatabase(engine, reader, clock, writers=connections, readers=readers, telemetry=telemetry)
 
 
 def memory_engine() -> Engine:
@@ -113,12 +118,13 @@ def _sqlite(url: str, begin: str, size: int, *pragmas: str) -> Engine:
 
 
 def _postgres(url: str, label: str, connections: int) -> Engine:
-    return create_engine(
+    engine = create_engine(
         url,
         isolation_level="READ COMMITTED",
         pool_size=connections,
         max_overflow=connections // 2,
         pool_timeout=5,
+        pool_use_lifo=True,  # few connections at little load: theirs are the prepared statements
         pool_pre_ping=False,
         connect_args={
             "application_name": label,
@@ -130,3 +136,5 @@ def _postgres(url: str, label: str, connections: int) -> Engine:
             "tcp_user_timeout": 10_000,
         },
     )
+    generation.watch(engine)
+    return engine

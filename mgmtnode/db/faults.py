@@ -30,6 +30,7 @@ POSTGRESQL = {
     "57014": Fault.SLOW,  # query_canceled: statement_timeout
     "25P03": Fault.SLOW,  # idle_in_transaction_session_timeout
     "25006": Fault.UNREACHABLE,  # read_only_sql_transaction: we talk to a standby
+    "55000": Fault.UNREACHABLE,  # object_not_in_prerequisite_state: recovery is in progress, it is a standby
     "08": Fault.UNREACHABLE,  # connection exception
     "28": Fault.UNREACHABLE,  # invalid authorization
     "3D": Fault.UNREACHABLE,  # invalid catalog name: the database is not there
@@ -78,6 +79,14 @@ def fault_of(exc: DBAPIError) -> Fault:
     # libpq gives no code when the connection itself broke; a wrong use of the driver has none either.
     lost = exc.connection_invalidated or type(exc.orig).__name__ in ("OperationalError", "InterfaceError")
     return Fault.UNREACHABLE if lost else Fault.BUG
+
+
+def other_schema(exc: BaseException) -> bool:
+    """Whether a table or column is missing, so that the revisions the database has are not those of this release."""
+    if not isinstance(exc, DBAPIError):
+        return False
+    undefined = getattr(exc.orig, "pgcode", None) in ("42P01", "42703")
+    return undefined or str(exc.orig).startswith(("no such table", "no such column"))
 
 
 def convert(exc: DBAPIError) -> ApiError | DBAPIError:

@@ -18,36 +18,14 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from mgmtnode.db.faults import convert
-from mgmtnode.db.session import SqlDatabase, Tx, tell, to_its_end
+from mgmtnode.db.session import SqlDatabase, Tx
+from mgmtnode.db.workers import Pending, to_its_end
 from mgmtnode.errors import DATABASE_DOWN
 from mgmtnode.ports import Clock
 from mgmtnode.telemetry.telemetry import Telemetry
 
 T = TypeVar("T")
 BATCH = 128  # pieces of work that share a commit at most; bounds how long the first of them waits
-
-
-class Pending:
-    """One piece of work on its way through the writer."""
-
-    __slots__ = ("committed", "error", "future", "result", "work")
-
-    def __init__(self, work: Callable[[Tx], Any], future: asyncio.Future[Any]) -> None:
-        self.work, self.future = work, future
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.committed: list[Callable[[], None]] = []
-
-    def deliver(self) -> None:
-        """On the event loop, once it is known how it ended."""
-        if self.error is None:
-            tell(self.committed)
-        if self.future.done():
-            return  # nobody waits any more; what was committed stays committed
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.result)
 
 
 class SqliteDatabase(SqlDatabase):
@@ -63,7 +41,7 @@ class SqliteDatabase(SqlDatabase):
         telemetry: Telemetry | None = None,
     ) -> None:
         super().__init__(writer, reader, clock, writers=1, readers=readers, telemetry=telemetry)
-        self._queue: deque[Pending] = deque()
+        self._queue: deque[Pending[Any]] = deque()
         self._wake = threading.Condition()
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -97,14 +75,14 @@ class SqliteDatabase(SqlDatabase):
                     pending.error = pending.error or exc
             _hand_back(batch)
 
-    def _next(self) -> list[Pending]:
+    def _next(self) -> list[Pending[Any]]:
         """What waits, oldest first; empty once closed and drained."""
         with self._wake:
             while not self._queue and not self._closed:
                 self._wake.wait()
             return [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
 
-    def _commit(self, batch: list[Pending]) -> None:
+    def _commit(self, batch: list[Pending[Any]]) -> None:
         alone = len(batch) == 1
         try:
             with self._writer.connect() as connection, connection.begin():
@@ -113,7 +91,7 @@ class SqliteDatabase(SqlDatabase):
         except DBAPIError as exc:
             raise convert(exc) from exc
 
-    def _one(self, connection: Connection, pending: Pending, alone: bool) -> None:
+    def _one(self, connection: Connection, pending: Pending[Any], alone: bool) -> None:
         """Runs one piece; its failure is its own, unless it is alone and takes the transaction with it."""
         tx = Tx(connection, self._clock.now(), self.hooks)
         if alone:
@@ -131,9 +109,9 @@ class SqliteDatabase(SqlDatabase):
         pending.committed = tx.committed
 
 
-def _hand_back(batch: list[Pending]) -> None:
+def _hand_back(batch: list[Pending[Any]]) -> None:
     """Tells each event loop, once, of its part of the batch. One that has closed waits for nothing any more."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[Pending]] = {}
+    by_loop: dict[asyncio.AbstractEventLoop, list[Pending[Any]]] = {}
     for pending in batch:
         by_loop.setdefault(pending.future.get_loop(), []).append(pending)
     for loop, part in by_loop.items():
@@ -141,6 +119,6 @@ def _hand_back(batch: list[Pending]) -> None:
             loop.call_soon_threadsafe(_deliver, part)
 
 
-def _deliver(batch: list[Pending]) -> None:
+def _deliver(batch: list[Pending[Any]]) -> None:
     for pending in batch:
         pending.deliver()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -16,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from mgmtnode.db.faults import Fault, convert, fault_of
+from mgmtnode.db.workers import Workers, to_its_end
 from mgmtnode.errors import DATABASE_DOWN
 from mgmtnode.ports import Clock
 from mgmtnode.telemetry import families
@@ -127,10 +126,9 @@ class SqlDatabase:
         self._transaction = telemetry.operation(
             "transaction", ("kind",), family=families.DB_SECONDS, logger=log, kind="client"
         )
-        show(self._metrics, self, {id(engine): engine for engine in (writer, reader)}.values())
+        show(self._metrics, self, (writer, reader))
         self._writer, self._reader, self._clock = writer, reader, clock
-        self._write_pool = ThreadPoolExecutor(writers, "db-write")
-        self._read_pool = ThreadPoolExecutor(readers, "db-read")
+        self._writers, self._readers = Workers(writers, "db-write"), Workers(readers, "db-read")
 
     @property
     def dialect(self) -> str:
@@ -144,10 +142,10 @@ class SqlDatabase:
         return await self._told("write", self._write(work))
 
     async def read(self, work: Callable[[Tx], T]) -> T:
-        return await self._told("read", self._in_thread(self._read_pool, self._reader, work))
+        return await self._told("read", self._in_thread(self._readers, self._reader, work))
 
     async def _write(self, work: Callable[[Tx], T]) -> T:
-        return await self._in_thread(self._write_pool, self._writer, work)
+        return await self._in_thread(self._writers, self._writer, work)
 
     async def _told(self, kind: str, transaction: Awaitable[T]) -> T:
         self.in_flight += 1
@@ -158,9 +156,8 @@ class SqlDatabase:
             self.in_flight -= 1
 
     async def close(self) -> None:
-        loop = asyncio.get_running_loop()
-        for pool in (self._write_pool, self._read_pool):
-            await loop.run_in_executor(None, pool.shutdown)
+        for workers in (self._writers, self._readers):
+            await asyncio.to_thread(workers.close)
         self._writer.dispose()
         self._reader.dispose()
 
@@ -168,16 +165,8 @@ class SqlDatabase:
         """A write in the calling thread: for boot, migrations and tools."""
         return self._attempts(self._writer, work)[0]
 
-    async def _in_thread(self, pool: ThreadPoolExecutor, engine: Engine, work: Callable[[Tx], T]) -> T:
-        loop = asyncio.get_running_loop()
-
-        def transact() -> T:
-            result, committed = self._attempts(engine, work)
-            if committed:  # told from here, so that they happen even if nobody waits for the result any more
-                loop.call_soon_threadsafe(tell, committed)
-            return result
-
-        return await to_its_end(loop.run_in_executor(pool, transact))
+    async def _in_thread(self, workers: Workers, engine: Engine, work: Callable[[Tx], T]) -> T:
+        return await to_its_end(workers.begin(lambda: self._attempts(engine, work)))
 
     def _attempts(self, engine: Engine, work: Callable[[Tx], T]) -> tuple[T, list[Callable[[], None]]]:
         for attempt in range(ATTEMPTS):
@@ -202,7 +191,8 @@ class SqlDatabase:
 
 def show(metrics: Metrics, db: SqlDatabase, engines: Iterable[Engine]) -> None:
     """The database's gauges."""
-    pools: list[Any] = [engine.pool for engine in engines]  # QueuePools, which their annotation does not say
+    # QueuePools, which their annotation does not say; writer and reader may have one.
+    pools: list[Any] = list({id(engine.pool): engine.pool for engine in engines}.values())
 
     def limit(pool: Any) -> int:
         return int(pool.size() + max(0, pool._max_overflow))
@@ -217,26 +207,3 @@ def _once(tx: Tx, work: Callable[[Tx], T]) -> T:
         result = work(tx)
         tx.committing = True
     return result
-
-
-def tell(committed: list[Callable[[], None]]) -> None:
-    """Runs what was put off until after the commit, on the event loop."""
-    for action in committed:
-        try:
-            action()
-        except Exception:
-            log.exception("after a commit")
-
-
-async def to_its_end(running: asyncio.Future[T]) -> T:
-    """The result of a transaction. A cancelled caller goes only when it has ended: what comes after the caller (an
-    undo, say) must not run beside it. The statement timeout bounds the wait."""
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        while not running.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait((running,))
-        if not running.cancelled():
-            running.exception()  # looked at: nobody else will
-        raise

@@ -43,6 +43,13 @@ resource = Table(
     Column("description", words(), nullable=False, server_default=""),
     Column("account_uuid", UuidText, nullable=False),
     Column("revision", BigInteger, nullable=False, server_default="0"),
+    Column(
+        "logged_xid",
+        BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="where its last event stands in the log",
+    ),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
     UniqueConstraint("type", "unique_name"),
@@ -157,6 +164,13 @@ pool = Table(
         comment="the limit for new reservations; a shrunk pool drains to it",
     ),
     Column("used", BigInteger, nullable=False, server_default="0"),
+    Column(
+        "allocations",
+        BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="how many hold some of it: counted here, since every placement asks",
+    ),
     CheckConstraint("used <= total", name="within"),
     CheckConstraint("used >= 0", name="positive"),
 )
@@ -224,7 +238,8 @@ cluster = Table(
     Column("id", Integer, primary_key=True),
     Column("uuid", UuidText, nullable=False),
     Column("ring_version", BigInteger, nullable=False),
-    Column("db_generation", BigInteger, nullable=False),
+    Column("db_generation", BigInteger, nullable=False, comment="lives of the database, see db.generation"),
+    Column("origin", String(64), comment="what tells this life from others; null: only an operator can"),
 )
 
 node = Table(

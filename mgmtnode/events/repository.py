@@ -6,8 +6,23 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import and_, bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Insert,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy import text as sql
+from sqlalchemy.exc import NoResultFound
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from mgmtnode.bus.message import Event
 from mgmtnode.db.session import Tx
@@ -18,23 +33,47 @@ from mgmtnode.schema import Data
 Position = tuple[int, int]
 
 # Where an event stands in the log: its transaction, but never before the event before it on the resource, whose
-# transaction may have been begun later and have committed first.
-PREVIOUS = select(event_log.c.xid).where(
-    event_log.c.resource_uuid == bindparam("of"), event_log.c.revision == bindparam("previous")
-)
-PLACE = func.greatest(sql("pg_current_xact_id()::text::bigint"), PREVIOUS.scalar_subquery())
+# transaction may have been begun later and have committed first. The row says where that is, which one statement can
+# only know from the row it has locked: all else it sees as it was before it waited.
+XID = {
+    "sqlite": literal_column("0", BigInteger),
+    "postgresql": literal_column("pg_current_xact_id()::text::bigint", BigInteger),
+}
+PLACE = {"sqlite": XID["sqlite"], "postgresql": func.greatest(resource.c.logged_xid, XID["postgresql"])}
+COLUMNS = ("resource_uuid", "revision", "xid", "resource_type", "account_uuid")
+GIVEN = {"named": "name", "at": "at", "body": "body"}
+
+
+def _raise_revision(place: ColumnElement[int]) -> ReturningUpdate[Any]:
+    raised = {"revision": resource.c.revision + 1, "logged_xid": place, "updated_at": bindparam("at")}
+    return (
+        update(resource)
+        .where(resource.c.uuid == bindparam("of"))
+        .values(raised)
+        .returning(
+            resource.c.uuid,
+            resource.c.revision,
+            resource.c.logged_xid,
+            resource.c.type,
+            resource.c.account_uuid,
+        )
+    )
+
+
+def _raise_and_append(place: ColumnElement[int]) -> Insert:
+    """PostgreSQL needs one round trip for what SQLite does in two."""
+    raised = _raise_revision(place).cte("raised")
+    columns = [*COLUMNS, "name", "at", "body"]
+    # Not called as a column of the resource is: SQLAlchemy would set that, too.
+    given = [bindparam(key, type_=event_log.c[name].type) for key, name in GIVEN.items()]
+    return insert(event_log).from_select(columns, select(*raised.c, *given), include_defaults=False)
+
 
 # Written once: building a statement costs more than running it, and every change of anything runs these.
-APPEND = {
-    "sqlite": insert(event_log).values(xid=0),
-    "postgresql": insert(event_log).values(xid=PLACE),
-}
-RAISE_REVISION = (
-    update(resource)
-    .where(resource.c.uuid == bindparam("of"))
-    .values(revision=resource.c.revision + 1, updated_at=bindparam("at"))
-    .returning(resource.c.revision, resource.c.type, resource.c.account_uuid)
-)
+RAISE_REVISION = _raise_revision(PLACE["sqlite"])
+RAISE_AND_APPEND = _raise_and_append(PLACE["postgresql"])
+APPEND = insert(event_log)
+APPEND_FIRST = {dialect: insert(event_log).values(xid=xid) for dialect, xid in XID.items()}
 
 
 class LoggedEvent(Data):
@@ -51,12 +90,17 @@ class LoggedEvent(Data):
 
 
 def append(tx: Tx, event: Event) -> None:
-    """Raises the resource's revision and logs the event."""
-    row = _job_row(tx, event) if event.name.startswith("job.") else _resource_row(tx, event)
-    row |= {"resource_uuid": event.resource_uuid, "name": event.name, "at": tx.now}
-    if tx.dialect == "postgresql":
-        row |= {"of": event.resource_uuid, "previous": row["revision"] - 1}
-    tx.execute(APPEND[tx.dialect], row | {"body": msgspec.json.encode(event).decode()})
+    """Raises the resource's revision and logs the event. A job has no revision: its end is its only event."""
+    row = {"name": event.name, "at": tx.now, "body": msgspec.json.encode(event).decode()}
+    if event.name.startswith("job."):
+        tx.execute(APPEND_FIRST[tx.dialect], row | _of_job(tx, event.resource_uuid))
+    elif tx.dialect == "postgresql":
+        values = {"of": event.resource_uuid} | {key: row[name] for key, name in GIVEN.items()}
+        if not tx.execute(RAISE_AND_APPEND, values).rowcount:
+            raise NoResultFound(f"there is no resource {event.resource_uuid}")
+    else:
+        raised = tx.execute(RAISE_REVISION, {"of": event.resource_uuid, "at": tx.now}).one()
+        tx.execute(APPEND, row | dict(zip(COLUMNS, raised, strict=True)))
 
 
 def read(tx: Tx, after: Position | None, limit: int, caller: Caller) -> list[LoggedEvent]:
@@ -88,16 +132,12 @@ def forget(tx: Tx, before: datetime, limit: int) -> int:
     return tx.execute(delete(event_log).where(event_log.c.seq.in_(old))).rowcount
 
 
-def _resource_row(tx: Tx, event: Event) -> dict[str, Any]:
-    row = tx.execute(RAISE_REVISION, {"of": event.resource_uuid, "at": tx.now}).one()
-    return {"revision": row[0], "resource_type": row[1], "account_uuid": row[2]}
-
-
-def _job_row(tx: Tx, event: Event) -> dict[str, Any]:
-    if tx.work is not None and tx.work.job_uuid == event.resource_uuid:
-        return {"revision": 1, "resource_type": "job", "account_uuid": tx.work.account_uuid}
-    account = tx.execute(select(job.c.account_uuid).where(job.c.uuid == event.resource_uuid)).scalar_one()
-    return {"revision": 1, "resource_type": "job", "account_uuid": account}
+def _of_job(tx: Tx, uuid: str) -> dict[str, Any]:
+    if tx.work is not None and tx.work.job_uuid == uuid:
+        account = tx.work.account_uuid
+    else:
+        account = tx.execute(select(job.c.account_uuid).where(job.c.uuid == uuid)).scalar_one()
+    return {"resource_uuid": uuid, "revision": 1, "resource_type": "job", "account_uuid": account}
 
 
 def _settled(tx: Tx) -> Any:

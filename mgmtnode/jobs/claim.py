@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from mgmtnode.bus.message import ApiJob
 from mgmtnode.db.session import Tx
 from mgmtnode.errors import CANCELLED, INTERNAL, POISON, TIMEOUT, ApiError, Problem
 from mgmtnode.jobs.acceptance import JobSpec
 from mgmtnode.jobs.job import TERMINAL, Caller, JobState, Journal, WorkToken
-from mgmtnode.jobs.repository import Fenced, JobRepository, JobRow
+from mgmtnode.jobs.repository import JobRepository, JobRow
 from mgmtnode.ring.slots import slot_of
-from mgmtnode.workflow.flow import FlowContext
+from mgmtnode.workflow.flow import AnyFlow, FlowContext
 
 if TYPE_CHECKING:
     from mgmtnode.workflow.engine import FlowRun
@@ -36,8 +38,8 @@ class Verdict(Enum):
 
 @dataclass(kw_only=True)
 class Claimed:
-    """A job this node holds: its row, its fence, and the decoded message and context. ``crashes`` counts this
-    take-over, too. ``broken``: why it cannot be run here, or anywhere."""
+    """A job this node holds: its row, its fence, and the decoded message and context. ``flow``: in the version it was
+    begun with. ``crashes`` counts this take-over, too. ``broken``: why it cannot be run here, or anywhere."""
 
     row: JobRow
     spec: JobSpec
@@ -46,6 +48,7 @@ class Claimed:
     fence: int
     crashes: int = 0
     broken: Problem | None = None
+    flow: AnyFlow | None = None
     context: FlowContext | None = None
     journal: Journal | None = None
     state: JobState = JobState.RUNNING
@@ -89,13 +92,15 @@ class Claims:
         The slot is locked before the job is read: what an earlier owner wrote up to the take-over is in the row.
         """
         epoch = self._jobs.epoch(tx, slot_of(resource_uuid), self._name, self._incarnation)
-        row = None if epoch is None else self._jobs.get(tx, uuid)
-        if epoch is None or row is None or row.state in TERMINAL:
+        if epoch is None:
+            return Outcome(Verdict.GONE)
+        row, ahead = self._jobs.look(tx, uuid)
+        if row is None or row.state in TERMINAL:
             return Outcome(Verdict.GONE)
         journal = msgspec.json.decode(row.journal, type=Journal) if row.journal else None
-        if row.api not in self._specs or (journal and self._newer(row, journal)):
+        if self._is_of_a_later_release(row, journal):
             return Outcome(Verdict.GONE)
-        if self._jobs.ahead(tx, row.resource_uuid, row.seq):
+        if ahead:
             return Outcome(Verdict.WAIT)
         claimed = self._take(tx, row, epoch, journal)
         if row.state != JobState.PENDING:
@@ -103,9 +108,15 @@ class Claims:
         bind(tx, claimed)
         return Outcome(Verdict.DONE if begin(tx, claimed) else Verdict.RUN, claimed)
 
-    def _newer(self, row: JobRow, journal: Journal) -> bool:
-        """Whether only nodes of a later release know how to go on with it."""
-        flow = self._specs[row.api].flow
+    def _is_of_a_later_release(self, row: JobRow, journal: Journal | None) -> bool:
+        """Whether it takes what other nodes know and this one does not: the API, a field of the request, the flow's
+        version. It is left to them; a job that nobody has begun ends at its deadline in any case."""
+        spec = self._specs.get(row.api)
+        if spec is None:
+            return True
+        if journal is None:
+            return asks_for_more(row.payload, spec.message)
+        flow = spec.flow
         return flow is not None and journal.flow == flow.name and journal.version > flow.version
 
     def _take(self, tx: Tx, row: JobRow, epoch: int, journal: Journal | None) -> Claimed:
@@ -116,14 +127,12 @@ class Claims:
         values |= {"started_at": tx.now} if fresh else {"crashes": crashes, "handovers": row.handovers + 1}
         self._jobs.take(tx, row, values)
         row.started_at = tx.now if fresh else row.started_at
-        if not self._jobs.hold(tx, row.resource_uuid, row.uuid, epoch):
-            raise Fenced
         caller = msgspec.json.decode(row.caller, type=Caller)
         spec = self._specs[row.api]
         claimed = Claimed(
             row=row, spec=spec, msg=None, caller=caller, fence=epoch, crashes=crashes, state=state
         )
-        claimed.journal = journal
+        claimed.journal, claimed.flow = journal, spec.flow
         claimed.broken = _decode(claimed)
         row.caller = row.payload = ""  # decoded: thousands of jobs may wait for their hosts at once
         row.journal = None
@@ -137,8 +146,9 @@ def _decode(claimed: Claimed) -> Problem | None:
         claimed.msg = msgspec.json.decode(row.payload, type=spec.message)
         if journal is None:
             return None
-        flow = spec.flow
-        if flow is None or (flow.name, flow.version) != (journal.flow, journal.version):
+        claimed.flow = spec.flow and spec.flow.of(journal.flow, journal.version)
+        if claimed.flow is None:
+            claimed.flow, flow = spec.flow, spec.flow
             known = f"{flow.name} {flow.version}" if flow else "no flow"
             return _unknown(
                 row, f"it was begun as {journal.flow} {journal.version}, this release has {known}"
@@ -147,6 +157,20 @@ def _decode(claimed: Claimed) -> Problem | None:
     except msgspec.MsgspecError as exc:
         return _unknown(row, str(exc))
     return None
+
+
+def asks_for_more(payload: str, message: type[ApiJob[Any]]) -> bool:
+    """Whether the request has fields that this release does not know."""
+    try:
+        fields = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
+    except msgspec.DecodeError:
+        return False
+    return not fields.keys() <= _known_fields(message)
+
+
+@cache
+def _known_fields(message: type[ApiJob[Any]]) -> frozenset[str]:
+    return frozenset(field.encode_name for field in msgspec.structs.fields(message))
 
 
 def _unknown(row: JobRow, why: str) -> Problem:

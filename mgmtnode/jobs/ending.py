@@ -10,7 +10,7 @@ from mgmtnode.bus.message import Event
 from mgmtnode.db.session import Tx
 from mgmtnode.errors import CANCELLED, Problem
 from mgmtnode.jobs.claim import Claimed
-from mgmtnode.jobs.job import JobState, StepRecord
+from mgmtnode.jobs.job import Job, JobState, StepRecord
 from mgmtnode.jobs.repository import JobRepository, JobRow
 
 
@@ -46,20 +46,18 @@ def finish(
     }
     if state is JobState.SUCCEEDED:
         values["progress"] = 100
-    cancelled = jobs.write(tx, row.uuid, claimed.fence, claimed.state, values)
-    jobs.release(tx, row.resource_uuid, row.uuid)
-    _record(tx, jobs, row, state, problem)
-    return cancelled
+    job = jobs.end(tx, row, claimed.fence, claimed.state, values)
+    _record(tx, jobs, job)
+    return job.cancel_requested
 
 
 def end_waiting(tx: Tx, jobs: JobRepository, row: JobRow, problem: Problem) -> bool:
     """Ends a job that nobody has claimed: cancelled, or overdue. False if somebody was faster."""
-    state = ended_as(problem)
-    if not jobs.end_waiting(
-        tx, row.uuid, {"state": state, "ended_at": tx.now, "error": problem, "steps": []}
-    ):
+    values = {"state": ended_as(problem), "ended_at": tx.now, "error": problem, "steps": []}
+    job = jobs.end_waiting(tx, row.uuid, values)
+    if job is None:
         return False
-    _record(tx, jobs, row, state, problem)
+    _record(tx, jobs, job)
     return True
 
 
@@ -68,10 +66,14 @@ def ended_as(problem: Problem) -> JobState:
     return JobState.CANCELLED if problem.code == CANCELLED.id else JobState.FAILED
 
 
-def _record(tx: Tx, jobs: JobRepository, row: JobRow, state: JobState, problem: Problem | None) -> None:
-    tx.after_commit(lambda: jobs.watch.ended(row, state, tx.now, problem))
+def _record(tx: Tx, jobs: JobRepository, job: Job) -> None:
+    tx.after_commit(lambda: jobs.watch.ended(job))
     tx.record(
         JobEnded(
-            resource_uuid=row.uuid, state=state, api=row.api, target_uuid=row.resource_uuid, problem=problem
+            resource_uuid=job.uuid,
+            state=job.state,
+            api=job.api,
+            target_uuid=job.resource_uuid,
+            problem=job.error,
         )
     )

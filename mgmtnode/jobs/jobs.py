@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -25,6 +23,7 @@ from mgmtnode.jobs.acceptance import JOB_DEADLINE, JOB_QUEUE, Acceptance, Accept
 from mgmtnode.jobs.claim import Claimed
 from mgmtnode.jobs.dry_run import plan
 from mgmtnode.jobs.ending import JobEnded, end_waiting
+from mgmtnode.jobs.ends import Ends
 from mgmtnode.jobs.floor import RunFloor
 from mgmtnode.jobs.job import Caller, Job, JobState, Plan
 from mgmtnode.jobs.messages import GetProgress, Progress, StopJob
@@ -37,7 +36,6 @@ from mgmtnode.workflow.engine import UNDO_KEY
 log = logging.getLogger(__name__)
 POLL = 2.0  # seconds between looks at a job whose end nobody announced
 MAX_WAIT = 60.0
-RECENT = 256  # jobs whose end was told a moment ago
 OPEN_LIMIT = 20_000
 OVERDUE_AT_ONCE = 200
 
@@ -57,33 +55,6 @@ JOB_CONFIGS = (JOB_DEADLINE, JOB_QUEUE, JOB_OPEN, UNDO_SECONDS, RETENTION)
 
 Started = tuple[str, str]
 """A job that somebody has begun, and its resource."""
-
-
-class Ends:
-    """Who waits for the end of which job. Every waiter has an event of its own: the first to leave takes none away.
-    They are told in the order they came."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[str, dict[asyncio.Event, None]] = {}
-
-    @contextmanager
-    def of(self, uuid: str) -> Iterator[asyncio.Event]:
-        event = asyncio.Event()
-        waiting = self._waiting.setdefault(uuid, {})
-        waiting[event] = None
-        try:
-            yield event
-        finally:
-            del waiting[event]
-            if not waiting:
-                del self._waiting[uuid]
-
-    def tell(self, uuid: str) -> None:
-        for event in self._waiting.get(uuid, ()):
-            event.set()
-
-    def __len__(self) -> int:
-        return len(self._waiting)
 
 
 class Jobs:
@@ -106,10 +77,10 @@ class Jobs:
         self._specs, self._jobs = specs, repository
         self._by_type: dict[type[ApiJob[Any]], JobSpec] = {}
         self._ends = Ends()
-        self._just_ended: deque[str] = deque(maxlen=RECENT)
         self.floor = RunFloor(db, repository)
         self.acceptance = Acceptance(repository, lambda: config.get(JOB_QUEUE))
         self.runner: Runner | None = None
+        repository.watch.listeners.append(lambda job: self._ends.tell(job.uuid, job))
         bus.subscribe(JobEnded, self._ended)
         bus.handle(GetProgress, self._progress)
         bus.handle(StopJob, self._stop_here)
@@ -164,7 +135,9 @@ class Jobs:
         with self._ends.of(uuid) as end:
             await self._until_told(uuid, end, until)
             while True:
-                job = await self._db.read(lambda tx: self._visible(tx, uuid, caller))
+                job = self._ended_here(uuid, caller)
+                if job is None:
+                    job = await self._db.read(lambda tx: self._visible(tx, uuid, caller))
                 left = until - loop.time()
                 if job.ended or left <= 0:
                     return job if job.ended or caller is None else await self.get(uuid, caller)
@@ -175,11 +148,13 @@ class Jobs:
         loop = asyncio.get_running_loop()
         while self.runner is not None and uuid in self.runner and not end.is_set():
             left = until - loop.time()
-            if (
-                left <= 0 or uuid in self._just_ended
-            ):  # told before we listened, and the runner forgets it next
+            if left <= 0 or uuid in self._ends:  # told before we listened, and the runner forgets it next
                 return
             await _first(end, min(POLL, left))
+
+    def _ended_here(self, uuid: str, caller: Caller | None) -> Job | None:
+        job = self._ends.job(uuid)
+        return job if job is not None and _may_see(job, caller) else None
 
     async def cancel(self, uuid: str, caller: Caller) -> Job:
         """Asks the job and its children to stop; an ended job is returned as it is."""
@@ -223,17 +198,17 @@ class Jobs:
         assert self.runner is not None
         running = list(self.runner.running)
 
-        def look(tx: Tx) -> tuple[list[tuple[int, str, str]], set[str]]:
-            slots = self._slots.own()
-            found = self._jobs.open_in(tx, slots, 0, OPEN_LIMIT)
+        def look(tx: Tx) -> tuple[list[tuple[int, str, str, bool]], set[str]]:
+            found = self._jobs.open_in(tx, self._slots.own(), OPEN_LIMIT)
             return found, self._jobs.cancelled(tx, running) if running else set()
 
         found, cancelled = await self._db.read(look)
-        for seq, uuid, resource_uuid in found:
+        for seq, uuid, resource_uuid, _ in found:
             self.runner.offer(seq, uuid, resource_uuid)
         for uuid in cancelled:
             self.runner.cancel(uuid)
-        await self._end_overdue()
+        if any(overdue for *_, overdue in found):
+            await self._end_overdue()
 
     async def _end_overdue(self) -> None:
         """A deadline holds for jobs that wait for their turn, too."""
@@ -243,8 +218,7 @@ class Jobs:
                 error = TIMEOUT.error("its deadline passed before it began", resource=row.resource_uuid)
                 end_waiting(tx, self._jobs, row, error.problem)
 
-        if await self._db.read(lambda tx: self._jobs.overdue(tx, self._slots.own(), 1)):
-            await self._db.write(end)
+        await self._db.write(end)
 
     async def forget(self) -> None:
         """Deletes jobs that ended before the retention period."""
@@ -338,7 +312,7 @@ class Jobs:
 
     def _visible(self, tx: Tx, uuid: str, caller: Caller | None) -> Job:
         job = self._jobs.view(tx, uuid)
-        if job is None or (caller and not caller.admin and job.account_uuid != caller.account_uuid):
+        if job is None or not _may_see(job, caller):
             raise NOT_FOUND.error(f"there is no job {uuid}", resource=uuid)
         if job.state is JobState.PENDING:
             return msgspec.structs.replace(job, queue_position=self._jobs.position(tx, uuid))
@@ -362,8 +336,11 @@ class Jobs:
         return Progress(step=run.live.step, percent=percent, steps=run.live.records)
 
     async def _ended(self, event: JobEnded) -> None:
-        self._just_ended.append(event.resource_uuid)
         self._ends.tell(event.resource_uuid)
+
+
+def _may_see(job: Job, caller: Caller | None) -> bool:
+    return caller is None or caller.admin or job.account_uuid == caller.account_uuid
 
 
 async def _first(event: asyncio.Event, seconds: float) -> None:

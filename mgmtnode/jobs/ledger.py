@@ -6,18 +6,23 @@ resource holds of it. The constraints of the tables make over-booking impossible
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
 from uuid import UUID, uuid5
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Update,
     and_,
     bindparam,
+    case,
     delete,
     exists,
     func,
     insert,
+    literal,
     select,
     update,
 )
@@ -27,18 +32,43 @@ from mgmtnode.db.session import Tx
 from mgmtnode.db.tables import allocation, cleanup_debt, pool
 
 # Written once: building a statement costs more than running it, and every placement runs these.
-_MORE = bindparam("more", type_=BigInteger)
-TAKE_IF_FITS = (
-    update(pool)
-    .where(pool.c.resource_uuid == bindparam("of"), pool.c.kind == bindparam("what"))
-    .where(pool.c.used + _MORE <= pool.c.target)
-    .values(used=pool.c.used + _MORE)
-)
 INSERT = insert(allocation)
 INSERT_IF_FREE = {
     "sqlite": sqlite.insert(allocation).on_conflict_do_nothing(),
     "postgresql": postgresql.insert(allocation).on_conflict_do_nothing(),
 }
+
+
+LOWER = (
+    update(pool)
+    .where(pool.c.resource_uuid == bindparam("of"), pool.c.kind == bindparam("what"))
+    .values(
+        used=pool.c.used - bindparam("less", type_=BigInteger),
+        allocations=pool.c.allocations - bindparam("fewer", type_=BigInteger),
+    )
+)
+
+
+@lru_cache
+def _take_if_fits(kinds: tuple[str, ...], patient: bool) -> Update:
+    """Of one owner's pools, those of these kinds, each if it has the room. Answers which had. Who is not ``patient``
+    leaves out those that another transaction is just changing."""
+    asked = {kind: bindparam(f"more_{place}", type_=BigInteger) for place, kind in enumerate(kinds)}
+    more = case(asked, value=pool.c.kind)
+    owner, wanted = (
+        pool.c.resource_uuid == bindparam("of"),
+        pool.c.kind.in_([literal(kind) for kind in kinds]),
+    )
+    # Locked in one order, so that two never wait for each other.
+    locked = select(pool.c.kind).where(owner, wanted).order_by(pool.c.kind)
+    if len(kinds) > 1 or not patient:
+        wanted = pool.c.kind.in_(locked.with_for_update(skip_locked=not patient))
+    return (
+        update(pool)
+        .where(owner, wanted, pool.c.used + more <= pool.c.target)
+        .values(used=pool.c.used + more, allocations=pool.c.allocations + 1)
+        .returning(pool.c.kind)
+    )
 
 
 def set_pool(tx: Tx, pool_uuid: str, kind: str, limit: int) -> None:
@@ -64,15 +94,33 @@ def reserve(
 ) -> bool:
     """Takes ``amount`` for ``holder``; False if it does not fit or there is no such pool. ``uuid`` names the
     allocation. ``force`` stretches the pool: for what is found to be in use already."""
-    if amount < 0:
-        raise ValueError(f"a reservation of {amount} {kind}")
-    if force:
-        taken = _stretch(tx, pool_uuid, kind, amount)
-    else:
-        taken = tx.execute(TAKE_IF_FITS, {"of": pool_uuid, "what": kind, "more": amount}).rowcount
-    if taken:
-        tx.execute(INSERT, _row(tx, pool_uuid, kind, holder, uuid) | {"amount": amount})
-    return bool(taken)
+    return reserve_all(tx, pool_uuid, {kind: amount}, holder=holder, draw=lambda: uuid, force=force)
+
+
+def reserve_all(
+    tx: Tx,
+    pool_uuid: str,
+    amounts: Mapping[str, int],
+    *,
+    holder: str,
+    draw: Callable[[], str],
+    force: bool = False,
+    patient: bool = True,
+) -> bool:
+    """Takes an amount of each kind, all or nothing, as ``reserve`` does of one. ``draw()`` names an allocation. Who is
+    not ``patient`` does not wait for another transaction that takes of the same pools: for who can do with others."""
+    if any(amount < 0 for amount in amounts.values()):
+        raise ValueError(f"a reservation of {amounts}")
+    if not amounts:
+        return True
+    taken = _stretch(tx, pool_uuid, amounts) if force else _take(tx, pool_uuid, amounts, patient)
+    if len(taken) < len(amounts):
+        for kind in taken:
+            _lower(tx, pool_uuid, kind, amounts[kind])
+        return False
+    rows = [_row(tx, pool_uuid, kind, holder, draw()) | {"amount": n} for kind, n in amounts.items()]
+    tx.execute(INSERT, rows)
+    return True
 
 
 def take_unit(tx: Tx, pool_uuid: str, kind: str, unit: str, *, holder: str, uuid: str) -> bool:
@@ -152,6 +200,8 @@ def owe(tx: Tx, host_uuid: str, holder: str, *, job_uuid: str, reason: str) -> N
 def drop_debt(tx: Tx, host_uuid: str, holder: str) -> int:
     """The host owes nothing more for ``holder``. Answers how many other hosts do."""
     mine = cleanup_debt.c.resource_uuid == holder
+    # All of them are locked: of two hosts that settle at once, the second must find that it is the last.
+    tx.execute(select(cleanup_debt.c.uuid).where(mine).order_by(cleanup_debt.c.uuid).with_for_update())
     tx.execute(delete(cleanup_debt).where(mine, cleanup_debt.c.host_uuid == host_uuid))
     return int(tx.execute(select(func.count()).select_from(cleanup_debt).where(mine)).scalar() or 0)
 
@@ -198,20 +248,35 @@ def _give_back(tx: Tx, which: object) -> None:
         .where(which)  # type: ignore[arg-type]  # a boolean clause
         .returning(allocation.c.pool_uuid, allocation.c.kind, allocation.c.amount, allocation.c.unit)
     ).all()
-    sums: dict[tuple[str, str], int] = {}
+    amounts: dict[tuple[str, str], list[int]] = {}
     for pool_uuid, kind, amount, unit in gone:
         if unit is None:
-            sums[pool_uuid, kind] = sums.get((pool_uuid, kind), 0) + amount
-    for (pool_uuid, kind), amount in sorted(sums.items()):
-        where = and_(pool.c.resource_uuid == pool_uuid, pool.c.kind == kind)
-        tx.execute(update(pool).where(where).values(used=pool.c.used - amount))
+            amounts.setdefault((pool_uuid, kind), []).append(amount)
+    for (pool_uuid, kind), given in sorted(amounts.items()):
+        _lower(tx, pool_uuid, kind, sum(given), len(given))
 
 
-def _stretch(tx: Tx, pool_uuid: str, kind: str, amount: int) -> int:
+def _lower(tx: Tx, pool_uuid: str, kind: str, amount: int, allocations: int = 1) -> None:
+    tx.execute(LOWER, {"of": pool_uuid, "what": kind, "less": amount, "fewer": allocations})
+
+
+def _take(tx: Tx, pool_uuid: str, amounts: Mapping[str, int], patient: bool) -> Collection[str]:
+    """The kinds of which there was enough."""
+    kinds = tuple(sorted(amounts))
+    values: dict[str, Any] = {f"more_{place}": amounts[kind] for place, kind in enumerate(kinds)}
+    return tx.execute(_take_if_fits(kinds, patient), values | {"of": pool_uuid}).scalars().all()
+
+
+def _stretch(tx: Tx, pool_uuid: str, amounts: Mapping[str, int]) -> Collection[str]:
+    """The kinds of which there is a pool."""
+    return [kind for kind in sorted(amounts) if _stretch_one(tx, pool_uuid, kind, amounts[kind])]
+
+
+def _stretch_one(tx: Tx, pool_uuid: str, kind: str, amount: int) -> int:
     used = pool.c.used + amount
-    total = _greatest(tx, pool.c.total, used)
+    values = {"used": used, "total": _greatest(tx, pool.c.total, used), "allocations": pool.c.allocations + 1}
     where = and_(pool.c.resource_uuid == pool_uuid, pool.c.kind == kind)
-    return tx.execute(update(pool).where(where).values(used=used, total=total)).rowcount
+    return tx.execute(update(pool).where(where).values(values)).rowcount
 
 
 def _row(tx: Tx, pool_uuid: str, kind: str, holder: str, uuid: str) -> dict[str, object]:

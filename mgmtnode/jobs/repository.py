@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Integer,
+    Select,
+    and_,
+    any_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
+from mgmtnode.db.base import UtcTime
 from mgmtnode.db.session import Tx
 from mgmtnode.db.tables import claim, job, resource, ring_slot, share
 from mgmtnode.jobs.job import Caller, Job, JobState
@@ -56,20 +72,28 @@ class JobRow(msgspec.Struct, kw_only=True):
 
 ROW = tuple(job.c[f] for f in JobRow.__struct_fields__)
 
+
+def _is_open(table: Any) -> ColumnElement[bool]:
+    """Spelled out, as in the predicate of the indexes of open jobs."""
+    spelled: ColumnElement[bool] = table.c.state.in_([literal_column(f"'{state}'") for state in OPEN])
+    return spelled
+
+
 # Written once: building a statement costs more than running it, and every job runs these.
 _THIS = job.c.uuid == bindparam("this")
-_WAITS_HERE = and_(job.c.resource_uuid == bindparam("here"), job.c.state.in_(OPEN))
 _MINE = select(job.c.resource_uuid, job.c.seq).where(_THIS).subquery()
-_BEFORE_MINE = and_(
-    job.c.resource_uuid == _MINE.c.resource_uuid, job.c.state.in_(OPEN), job.c.seq < _MINE.c.seq
-)
+_BEFORE_MINE = and_(job.c.resource_uuid == _MINE.c.resource_uuid, _is_open(job), job.c.seq < _MINE.c.seq)
 INSERT = {
     "sqlite": sqlite.insert(job).on_conflict_do_nothing().returning(job.c.seq),
     "postgresql": postgresql.insert(job).on_conflict_do_nothing().returning(job.c.seq),
 }
 SHOW = select(*VIEW).where(_THIS)
 GET = select(*ROW).where(_THIS)
-AHEAD = select(job.c.seq).where(_WAITS_HERE, job.c.seq < bindparam("before")).limit(1)
+_EARLIER = job.alias("earlier")
+_AHEAD = exists().where(
+    _EARLIER.c.resource_uuid == job.c.resource_uuid, _is_open(_EARLIER), _EARLIER.c.seq < job.c.seq
+)
+LOOK = select(*ROW, _AHEAD.label("ahead")).where(_THIS)
 POSITION = select(func.count()).select_from(job).join(_MINE, _BEFORE_MINE)
 EPOCH = (
     select(ring_slot.c.epoch)
@@ -77,50 +101,61 @@ EPOCH = (
     .where(ring_slot.c.incarnation == bindparam("life"))
     .with_for_update(read=True)
 )
-LOWEST_OPEN = select(func.min(job.c.seq)).where(job.c.state.in_(OPEN))
+LOWEST_OPEN = select(func.min(job.c.seq)).where(_is_open(job))
 HIGHEST = select(func.max(job.c.seq))
 TAKE = update(job).where(_THIS, job.c.state == bindparam("was"), job.c.fence <= bindparam("below"))
-WRITE = (
-    update(job)
-    .where(_THIS, job.c.fence == bindparam("held"), job.c.state == bindparam("was"))
-    .returning(job.c.cancel_requested)
-)
+_HELD = update(job).where(_THIS, job.c.fence == bindparam("held"), job.c.state == bindparam("was"))
+WRITE = _HELD.returning(job.c.cancel_requested)
+END_WAITING = update(job).where(_THIS, job.c.state == JobState.PENDING).returning(*VIEW)
 RELEASE = delete(claim).where(
     claim.c.resource_uuid == bindparam("here"), claim.c.job_uuid == bindparam("this")
 )
+# PostgreSQL needs one round trip for what SQLite does in two.
+END = {
+    "sqlite": _HELD.returning(*VIEW),
+    "postgresql": _HELD.returning(*VIEW).add_cte(RELEASE.cte("released")),
+}
 KNOWN = select(resource.c.uuid, resource.c.type, resource.c.account_uuid).where(
     resource.c.uuid.in_(bindparam("these", expanding=True))
 )
-ASKED_TO_STOP = select(job.c.uuid).where(job.c.cancel_requested, job.c.state.in_(OPEN))
+ASKED_TO_STOP = select(job.c.uuid).where(job.c.cancel_requested, _is_open(job))
 
 
-def _with_slots(statement: Select[Any]) -> tuple[Select[Any], Select[Any]]:
-    """For all slots, and for those that are given."""
+IN_SLOTS = {
+    "sqlite": job.c.slot.in_(bindparam("slots", expanding=True)),
+    "postgresql": job.c.slot == any_(bindparam("slots", type_=ARRAY(Integer))),
+}
+
+
+def _with_slots(statement: Select[Any]) -> dict[str, Select[Any]]:
+    """For all slots, and by dialect for those that are given."""
     limited = statement.limit(bindparam("most"))
-    return limited, limited.where(job.c.slot.in_(bindparam("slots", expanding=True)))
+    return {"": limited} | {dialect: limited.where(where) for dialect, where in IN_SLOTS.items()}
 
 
-OPEN_AFTER = _with_slots(
-    select(job.c.seq, job.c.uuid, job.c.resource_uuid)
-    .where(job.c.state.in_(OPEN), job.c.seq > bindparam("after"))
-    .order_by(job.c.seq)
+_OVERDUE = and_(job.c.state == JobState.PENDING, job.c.deadline_at <= bindparam("now", type_=UtcTime))
+OPEN_IN = _with_slots(
+    select(job.c.seq, job.c.uuid, job.c.resource_uuid, _OVERDUE).where(_is_open(job)).order_by(job.c.seq)
 )
-OVERDUE = _with_slots(
-    select(*ROW).where(
-        job.c.state.in_(OPEN), job.c.state == JobState.PENDING, job.c.deadline_at <= bindparam("now")
-    )
-)
+OVERDUE = _with_slots(select(*ROW).where(_is_open(job), _OVERDUE))
 
 
 def _hold(dialect: Any) -> Any:
-    statement = dialect.insert(claim)
+    row: dict[str, Any] = {
+        "resource_uuid": bindparam("here"),
+        "job_uuid": bindparam("this"),
+        "fence": bindparam("epoch"),
+    }
+    statement = dialect.insert(claim).values(row)
     new = statement.excluded
     return statement.on_conflict_do_update(
         index_elements=["resource_uuid"], set_={"fence": new.fence}, where=claim.c.job_uuid == new.job_uuid
     )
 
 
-HOLD = {"sqlite": _hold(sqlite), "postgresql": _hold(postgresql)}
+HOLD = _hold(sqlite)
+_NOW_HELD = _hold(postgresql).returning(claim.c.job_uuid).cte("held")
+TAKE_AND_HOLD = TAKE.where(job.c.uuid.in_(select(_NOW_HELD.c.job_uuid)))
 
 
 class JobRepository:
@@ -149,15 +184,16 @@ class JobRepository:
         return {str(row["uuid"]): _view(row) for row in rows}
 
     def get(self, tx: Tx, uuid: str) -> JobRow | None:
-        row = tx.execute(GET, {"this": uuid}).mappings().first()
-        return JobRow(**row) if row else None
+        row = tx.execute(GET, {"this": uuid}).first()
+        return _row(row) if row else None
 
     def waiting(self, tx: Tx, resource_uuid: str) -> int:
         return int(tx.execute(select(func.count()).where(_open_on(resource_uuid))).scalar() or 0)
 
-    def ahead(self, tx: Tx, resource_uuid: str, seq: int) -> bool:
-        """Whether an earlier accepted job on the resource has not ended."""
-        return tx.execute(AHEAD, {"here": resource_uuid, "before": seq}).first() is not None
+    def look(self, tx: Tx, uuid: str) -> tuple[JobRow | None, bool]:
+        """The job, and whether an earlier accepted one on its resource has not ended."""
+        row = tx.execute(LOOK, {"this": uuid}).first()
+        return (_row(row[:-1]), bool(row[-1])) if row else (None, False)
 
     def before(self, tx: Tx, resource_uuid: str, uuid: str) -> list[str]:
         """The open jobs on the resource accepted before job ``uuid``, oldest first."""
@@ -173,7 +209,7 @@ class JobRepository:
         """The job and its open descendants."""
         found, level = [uuid], [uuid]
         while level:
-            where = and_(job.c.parent_uuid.in_(level), job.c.state.in_(OPEN))
+            where = and_(job.c.parent_uuid.in_(level), _is_open(job))
             level = [str(r[0]) for r in tx.execute(select(job.c.uuid).where(where))]
             found += level
         return found
@@ -194,7 +230,7 @@ class JobRepository:
 
     def children(self, tx: Tx, uuid: str, *, but: str) -> list[str]:
         """The open child jobs, without those whose key begins with ``but``."""
-        where = and_(job.c.parent_uuid == uuid, job.c.state.in_(OPEN), ~job.c.idempotency_key.startswith(but))
+        where = and_(job.c.parent_uuid == uuid, _is_open(job), ~job.c.idempotency_key.startswith(but))
         return [str(r[0]) for r in tx.execute(select(job.c.uuid).where(where))]
 
     def enqueue(self, tx: Tx, resource_uuid: str) -> None:
@@ -213,15 +249,17 @@ class JobRepository:
         return tx.execute(EPOCH, {"which": slot, "name": owner, "life": incarnation}).scalar()
 
     def take(self, tx: Tx, row: JobRow, values: dict[str, Any]) -> None:
-        """The compare-and-set of a claim. Raises Fenced."""
-        mine = {"this": row.uuid, "was": row.state, "below": values["fence"]}
-        if not tx.execute(TAKE, values | mine).rowcount:
+        """The compare-and-set of a claim, and the claim itself, the database's own «one job a resource». Raises
+        Fenced."""
+        epoch = values["fence"]
+        mine = values | {"this": row.uuid, "was": row.state, "below": epoch}
+        claimed = {"here": row.resource_uuid, "this": row.uuid, "epoch": epoch}
+        if tx.dialect == "postgresql":
+            taken = tx.execute(TAKE_AND_HOLD, mine | claimed).rowcount
+        else:
+            taken = tx.execute(TAKE, mine).rowcount and tx.execute(HOLD, claimed).rowcount
+        if not taken:
             raise Fenced
-
-    def hold(self, tx: Tx, resource_uuid: str, job_uuid: str, fence: int) -> bool:
-        """Inserts the claim, the database's own «one job a resource»; False if another job has it."""
-        values = {"resource_uuid": resource_uuid, "job_uuid": job_uuid, "fence": fence}
-        return bool(tx.execute(HOLD[tx.dialect], values).rowcount)
 
     def write(self, tx: Tx, uuid: str, fence: int, state: JobState, values: dict[str, Any]) -> bool:
         """The compare-and-set of a running job; whether somebody asked it to stop. Raises Fenced when it is not
@@ -231,12 +269,19 @@ class JobRepository:
             raise Fenced
         return bool(row[0])
 
-    def release(self, tx: Tx, resource_uuid: str, job_uuid: str) -> None:
-        tx.execute(RELEASE, {"here": resource_uuid, "this": job_uuid})
+    def end(self, tx: Tx, row: JobRow, fence: int, state: JobState, values: dict[str, Any]) -> Job:
+        """The compare-and-set that ends a running job, and its claim: the job as it is for ever. Raises Fenced."""
+        mine = {"this": row.uuid, "held": fence, "was": state, "here": row.resource_uuid}
+        ended = tx.execute(END[tx.dialect], values | mine).mappings().first()
+        if ended is None:
+            raise Fenced
+        if tx.dialect != "postgresql":
+            tx.execute(RELEASE, {"here": row.resource_uuid, "this": row.uuid})
+        return _view(ended)
 
     def request_cancel(self, tx: Tx, uuid: str) -> JobRow | None:
         """Asks an open job to stop. The row as it is now; None if it has ended."""
-        where = and_(job.c.uuid == uuid, job.c.state.in_(OPEN))
+        where = and_(job.c.uuid == uuid, _is_open(job))
         row = (
             tx.execute(update(job).where(where).values(cancel_requested=True).returning(*ROW))
             .mappings()
@@ -244,37 +289,35 @@ class JobRepository:
         )
         return JobRow(**row) if row else None
 
-    def end_waiting(self, tx: Tx, uuid: str, values: dict[str, Any]) -> bool:
-        """The compare-and-set that ends a job nobody has claimed yet; False if somebody has."""
-        where = and_(job.c.uuid == uuid, job.c.state == JobState.PENDING)
-        return bool(tx.execute(update(job).where(where).values(values)).rowcount)
+    def end_waiting(self, tx: Tx, uuid: str, values: dict[str, Any]) -> Job | None:
+        """The compare-and-set that ends a job nobody has claimed yet; None if somebody has."""
+        row = tx.execute(END_WAITING, values | {"this": uuid}).mappings().first()
+        return _view(row) if row else None
 
     def overdue(self, tx: Tx, slots: Sequence[int] | None, limit: int) -> list[JobRow]:
         """Jobs that wait for their turn though their deadline has passed."""
-        found = tx.execute(*_in_slots(OVERDUE, slots, {"now": tx.now, "most": limit}))
-        return [JobRow(**row) for row in found.mappings()]
+        found = tx.execute(*_in_slots(tx, OVERDUE, slots, limit))
+        return [_row(row) for row in found]
 
     def hand_over(self, tx: Tx, held: Iterable[tuple[str, int]]) -> None:
         """Gives (job, fence) back in good order: whoever takes it up does not count a crash."""
         for uuid, fence in held:
-            where = and_(job.c.uuid == uuid, job.c.fence == fence, job.c.state.in_(OPEN))
+            where = and_(job.c.uuid == uuid, job.c.fence == fence, _is_open(job))
             tx.execute(update(job).where(where).values(owner_node=None))
 
     def hand_over_slots(self, tx: Tx, slots: Sequence[int], owner: str, but: Sequence[str]) -> int:
         """The same for all jobs of ``owner`` in these slots, except those it could not stop. Returns how many."""
-        where = and_(job.c.state.in_(OPEN), job.c.slot.in_(slots), job.c.owner_node == owner)
+        where = and_(_is_open(job), job.c.slot.in_(slots), job.c.owner_node == owner)
         return tx.execute(update(job).where(where, job.c.uuid.not_in(but)).values(owner_node=None)).rowcount
 
     def cancelled(self, tx: Tx, uuids: Iterable[str]) -> set[str]:
         """Those of the jobs that somebody asked to stop. Few are asked: all of these are read, not all of those."""
         return {str(r[0]) for r in tx.execute(ASKED_TO_STOP)}.intersection(uuids)
 
-    def open_in(
-        self, tx: Tx, slots: Sequence[int] | None, after: int, limit: int
-    ) -> list[tuple[int, str, str]]:
-        """(seq, uuid, resource) of open jobs after ``after``, oldest first; ``slots`` None means all."""
-        rows = tx.execute(*_in_slots(OPEN_AFTER, slots, {"after": after, "most": limit}))
-        return [(int(r[0]), str(r[1]), str(r[2])) for r in rows]
+    def open_in(self, tx: Tx, slots: Sequence[int] | None, limit: int) -> list[tuple[int, str, str, bool]]:
+        """(seq, uuid, resource, whether overdue) of open jobs, oldest first; ``slots`` None means all."""
+        rows = tx.execute(*_in_slots(tx, OPEN_IN, slots, limit))
+        return [(int(r[0]), str(r[1]), str(r[2]), bool(r[3])) for r in rows]
 
     def known(self, tx: Tx, uuids: Sequence[str]) -> dict[str, tuple[str, str]]:
         """(type, account) of those resources that exist."""
@@ -318,15 +361,21 @@ class JobRepository:
 
 
 def _in_slots(
-    statements: tuple[Select[Any], Select[Any]], slots: Sequence[int] | None, values: dict[str, Any]
+    tx: Tx, statements: Mapping[str, Select[Any]], slots: Sequence[int] | None, most: int
 ) -> tuple[Select[Any], dict[str, Any]]:
+    """The statement, and its values."""
+    values: dict[str, Any] = {"now": tx.now, "most": most}
     if slots is None:
-        return statements[0], values
-    return statements[1], values | {"slots": slots}
+        return statements[""], values
+    return statements[tx.dialect], values | {"slots": list(slots)}
 
 
 def _open_on(resource_uuid: str) -> Any:
-    return and_(job.c.resource_uuid == resource_uuid, job.c.state.in_(OPEN))
+    return and_(job.c.resource_uuid == resource_uuid, _is_open(job))
+
+
+def _row(values: Iterable[Any]) -> JobRow:
+    return JobRow(**dict(zip(JobRow.__struct_fields__, values, strict=True)))
 
 
 def _view(row: Any) -> Job:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from mgmtnode.bus.context import CallContext, current
-from mgmtnode.errors import Category, Problem
-from mgmtnode.jobs.job import Job, JobState
+from mgmtnode.errors import Category
+from mgmtnode.jobs.job import Job
 from mgmtnode.telemetry import families, logs
 from mgmtnode.telemetry.telemetry import Telemetry, Timing
 
@@ -24,7 +23,8 @@ log = logging.getLogger(__name__)
 
 
 class JobWatch:
-    """One a node; it hears of what this node did to jobs, once that is committed."""
+    """One a node; it hears of what this node did to jobs, once that is committed. ``listeners`` hear of each job that
+    this node has ended, as its row is."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._metrics, self._telemetry = telemetry.metrics, telemetry
@@ -32,6 +32,7 @@ class JobWatch:
         self._running = telemetry.operation("job", ("api",), logger=log)
         self._steps = telemetry.operation("step", ("step", "api"), logger=log)
         self._at_work: dict[str, Timing] = {}
+        self.listeners: list[Callable[[Job], None]] = []
         self.now = telemetry.now
 
     @contextmanager
@@ -84,25 +85,20 @@ class JobWatch:
         self._metrics.count(families.JOBS_FENCED)
         log.info("another owner has it", extra={"job": uuid})
 
-    def ended(self, row: JobRow, state: JobState, at: datetime, problem: Problem | None) -> None:
-        waited = max(0.0, ((row.started_at or at) - row.accepted_at).total_seconds())
-        ran = max(0.0, (at - row.started_at).total_seconds()) if row.started_at else 0.0
-        self._metrics.count(families.JOBS_ENDED, row.api, state)
-        self._metrics.observe(families.JOB_QUEUE_SECONDS, waited, row.api)
-        self._metrics.observe(families.JOB_RUN_SECONDS, ran, row.api)
-        if row.uuid in self._at_work:
-            self._at_work[row.uuid].outcome = state.lower()
+    def ended(self, job: Job) -> None:
+        at, started, problem = job.ended_at or job.accepted_at, job.started_at, job.error
+        waited = max(0.0, ((started or at) - job.accepted_at).total_seconds())
+        ran = max(0.0, (at - started).total_seconds()) if started else 0.0
+        self._metrics.count(families.JOBS_ENDED, job.api, job.state)
+        self._metrics.observe(families.JOB_QUEUE_SECONDS, waited, job.api)
+        self._metrics.observe(families.JOB_RUN_SECONDS, ran, job.api)
+        if job.uuid in self._at_work:
+            self._at_work[job.uuid].outcome = job.state.lower()
         why = f": {problem.code}: {problem.message}" if problem else ""
-        about = {"job": row.uuid, "resource": row.resource_uuid, "trace": row.trace, "request": ""}
+        about = {"job": job.uuid, "resource": job.resource_uuid, "trace": job.trace, "request": ""}
         ours = problem is not None and problem.category is Category.INTERNAL
         level = logging.WARNING if ours else logging.INFO
-        log.log(
-            level,
-            "%s %s in %.3f s, after %.3f s in the queue%s",
-            row.api,
-            state,
-            ran,
-            waited,
-            why,
-            extra=about,
-        )
+        text = "%s %s in %.3f s, after %.3f s in the queue%s"
+        log.log(level, text, job.api, job.state, ran, waited, why, extra=about)
+        for listener in self.listeners:
+            listener(job)

@@ -21,14 +21,14 @@ def check_url(url: str) -> None:
         raise BadRedisUrl("redis.url: expected redis://HOST:6379/0, rediss://… with TLS, or unix://PATH")
 
 
-def shared_over(url: str, cluster: str, *, clock: Clock, rng: Rng, telemetry: Telemetry) -> Shared:
+def shared_over(
+    url: str, cluster: str, *, clock: Clock, rng: Rng, telemetry: Telemetry, ca: str = ""
+) -> Shared:
     """``cluster`` sets the keys of this cluster apart from those of others on the same Redis. Connects to nothing yet.
     Raises BadRedisUrl."""
     check_url(url)
     if not url:
         return Alone()
-    from mgmtnode.shared.redis import (
-        RedisShared,
-    )  # it costs a tenth of a second that most nodes can do without
+    from mgmtnode.shared.redis import RedisShared  # it costs 0.1 s that most nodes can do without
 
-    return RedisShared(url, cluster, clock=clock, rng=rng, telemetry=telemetry)
+    return RedisShared(url, cluster, clock=clock, rng=rng, telemetry=telemetry, ca=ca)

@@ -16,11 +16,9 @@ from typing import Any, TypeVar
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter, SlidingWindowCounterRateLimiter
-from limits.errors import StorageError
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from mgmtnode.ports import Clock, Rng
 from mgmtnode.shared.port import ANSWER_SECONDS, Heard, Window
@@ -36,7 +34,6 @@ LISTEN_SECONDS = 1.0
 CHECK_SECONDS = 5
 FIRST_PAUSE, LAST_PAUSE = 0.5, 10.0
 STEADY_SECONDS = 10.0  # who answered for so long is asked again soon after a failure
-AWAY = (RedisError, StorageError, OSError, TimeoutError)
 
 
 class RedisShared:
@@ -51,11 +48,13 @@ class RedisShared:
         clock: Clock,
         rng: Rng,
         telemetry: Telemetry,
+        ca: str = "",
         patience: float = ANSWER_SECONDS,
     ) -> None:
         self._patience = patience
         self._prefix = f"mgmtnode:{cluster}"
         self._clock, self._rng = clock, rng
+        tls: dict[str, Any] = {"ssl_ca_certs": ca} if ca and url.startswith("rediss:") else {}
         self._pool = BlockingConnectionPool.from_url(
             url,
             max_connections=CONNECTIONS,
@@ -63,6 +62,7 @@ class RedisShared:
             socket_connect_timeout=CONNECT_SECONDS,
             health_check_interval=CHECK_SECONDS,
             retry=Retry(NoBackoff(), 0),
+            **tls,
         )
         self._client: Redis = Redis(connection_pool=self._pool)
         storage = RedisStorage(
@@ -79,7 +79,7 @@ class RedisShared:
         self._asking = telemetry.operation(
             "redis", ("what",), family=REDIS_SECONDS, logger=log, kind="client"
         )
-        self.up = False
+        self.up = self._complained = False
         telemetry.metrics.read(REDIS_UP, lambda: self.up)
 
     async def start(self) -> None:
@@ -94,7 +94,7 @@ class RedisShared:
             await asyncio.wait([self._task])
         for task in self._announcing:
             task.cancel()
-        with contextlib.suppress(*AWAY):
+        with contextlib.suppress(Exception):  # it is let go of in any case
             async with asyncio.timeout(CONNECT_SECONDS):
                 await self._client.aclose()
                 await self._pool.aclose()
@@ -135,7 +135,7 @@ class RedisShared:
             with self._asking(what):
                 async with asyncio.timeout(self._patience):
                     return await command()
-        except AWAY as exc:
+        except Exception as exc:  # whatever is wrong with what nobody needs must not reach who asks
             self._down(exc)
             return None
 
@@ -147,7 +147,7 @@ class RedisShared:
             began = self._clock.monotonic()
             try:
                 await self._session()
-            except AWAY as exc:
+            except Exception as exc:  # nothing ends this task but its node
                 self._down(exc)
             steady = self._clock.monotonic() - began > STEADY_SECONDS
             pause = FIRST_PAUSE if steady else min(LAST_PAUSE, pause * 2)
@@ -155,34 +155,38 @@ class RedisShared:
 
     async def _session(self) -> None:
         """Listens until Redis goes, or fails somebody who asks."""
-        async with self._client.pubsub(ignore_subscribe_messages=True) as subscription:
+        channels = {*self._heard, self._channel("nobody")}
+        async with self._client.pubsub() as subscription:
+            self._failed.clear()
             async with asyncio.timeout(CONNECT_SECONDS):
                 await self._client.ping()
-                await subscription.subscribe(*self._heard, self._channel("nobody"))
-            self._failed.clear()
-            self.up = True
-            log.info("Redis answers: counters are shared")
-            self._tell_missed()
+                await subscription.subscribe(*channels)
+                for _ in channels:  # each is confirmed: from then on nothing goes unheard
+                    await subscription.get_message(timeout=None)
+            self._back()
             while not self._failed.is_set():
                 message = await subscription.get_message(timeout=LISTEN_SECONDS)
-                if message is not None:
+                if message is not None and message["type"] == "message":
                     self._tell(message)
+
+    def _back(self) -> None:
+        self.up, self._complained = True, False
+        log.info("Redis answers: counters are shared")
+        for listeners in self._heard.values():
+            for heard in listeners:
+                heard(None)
 
     def _tell(self, message: dict[str, Any]) -> None:
         text = message["data"].decode(errors="replace")
         for heard in self._heard.get(message["channel"].decode(errors="replace"), ()):
             heard(text)
 
-    def _tell_missed(self) -> None:
-        for listeners in self._heard.values():
-            for heard in listeners:
-                heard(None)
-
     def _down(self, exc: BaseException) -> None:
         self._failed.set()
-        if self.up:
-            self.up = False
-            log.warning("Redis does not answer, each node counts alone: %s", exc or type(exc).__name__)
+        self.up = False
+        if not self._complained:
+            self._complained = True
+            log.warning("Redis does not answer, each node counts alone: %s: %s", type(exc).__name__, exc)
 
     def _channel(self, name: str) -> str:
         return f"{self._prefix}:{name}"

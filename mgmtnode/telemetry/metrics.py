@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import logging
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
-from itertools import accumulate
 from typing import Any
 
 import prometheus_client as prometheus
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from mgmtnode.telemetry.families import FAMILIES, Counter, Family, Gauge, Histogram, Total
+from mgmtnode.telemetry.times import OTHER, Times
 
 log = logging.getLogger(__name__)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "mgmtnode_"
 MAX_SERIES = 2000  # label sets of one family; what comes beyond them is counted under OTHER
-OTHER = "other"
 
 Values = float | Mapping[Any, float]
 Reader = Callable[[], Values]
@@ -41,7 +38,7 @@ class Metrics:
         prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each
         self.registry = CollectorRegistry()
         self._counters: dict[Counter, _Counts] = {}
-        self._histograms: dict[Histogram, _Times] = {}
+        self._histograms: dict[Histogram, Times] = {}
         self._readings = _Readings()
         for family in families:
             self._add(family)
@@ -65,7 +62,8 @@ class Metrics:
 
     def text(self) -> bytes:
         """What ``/metrics`` answers."""
-        return generate_latest(self.registry)
+        times = (line for histogram in self._histograms.values() for line in histogram.text())
+        return generate_latest(self.registry) + "".join(times).encode()
 
     def _add(self, family: Family) -> None:
         name, labels = PREFIX + family.name, family.labels
@@ -75,8 +73,7 @@ class Metrics:
             for value in family.known:
                 counts.child((value,))
         elif isinstance(family, Histogram):
-            self._histograms[family] = times = _Times(family)
-            self.registry.register(times)
+            self._histograms[family] = Times(family, name, MAX_SERIES)
 
 
 class _Counts:
@@ -95,35 +92,6 @@ class _Counts:
             return self._whole.labels(*(OTHER for _ in self._labels))
         made = self._children[labels] = self._whole.labels(*labels)
         return made
-
-
-class _Times(Collector):
-    """A histogram for one thread: a fifth of the CPU of the library's, which takes three locks for each value. Of each
-    label set it keeps the count of each bucket, of what is above them all, and the sum."""
-
-    def __init__(self, family: Histogram) -> None:
-        self._family, self._bounds = family, family.buckets
-        self._cells: dict[tuple[str, ...], list[float]] = {}
-        if not family.labels:
-            self._make(())
-
-    def observe(self, seconds: float, labels: tuple[str, ...]) -> None:
-        cell = self._cells.get(labels) or self._make(labels)
-        cell[bisect_left(self._bounds, seconds)] += 1
-        cell[-1] += seconds
-
-    def _make(self, labels: tuple[str, ...]) -> list[float]:
-        if len(self._cells) >= MAX_SERIES:
-            labels = (OTHER,) * len(labels)
-        return self._cells.setdefault(labels, [0.0] * (len(self._bounds) + 2))
-
-    def collect(self) -> Iterable[Metric]:
-        family = self._family
-        metric = HistogramMetricFamily(PREFIX + family.name, family.text, labels=family.labels)
-        names = [*map(floatToGoString, self._bounds), "+Inf"]
-        for labels, cell in self._cells.items():
-            metric.add_metric(labels, list(zip(names, accumulate(cell[:-1]), strict=True)), cell[-1])
-        yield metric
 
 
 class _Readings(Collector):

@@ -69,10 +69,10 @@ class FlowRun:
     """
 
     def __init__(self, parts: EngineParts, claimed: Claimed) -> None:
-        assert claimed.spec.flow is not None
+        assert claimed.flow is not None
         self._parts, self._claimed = parts, claimed
         self._now = parts.clock.monotonic
-        self._flow, self._service = claimed.spec.flow, claimed.spec.service
+        self._flow, self._service = claimed.flow, claimed.spec.service
         self.journal = JobJournal(parts.db, parts.jobs, parts.clock, claimed)
         self._current: asyncio.Task[None] | None = None
         self._cancelled = False

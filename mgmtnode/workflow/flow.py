@@ -66,8 +66,9 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class Flow(Generic[S, C, R]):
-    """``result`` builds the reply in the transaction that ends the job. ``version`` is raised when steps change their
-    meaning; a node runs only versions it knows.
+    """``result`` builds the reply in the transaction that ends the job. ``version`` is raised when steps are added,
+    taken away or change their meaning; ``earlier`` are the versions of releases before that this one still goes on
+    with, on the same context. A node runs only versions it knows.
 
     ``hosts`` names the hosts that may hold something of the resource; ``seal(service, context, fence)`` seals their
     registers when another owner takes the flow over and returns the highest order found, or None where no host ever
@@ -80,6 +81,13 @@ class Flow(Generic[S, C, R]):
     version: int = 1
     hosts: Callable[[C], list[str]] | None = None
     seal: Callable[[S, C, int], Awaitable[Sealed | None]] | None = None
+    earlier: tuple[Flow[S, C, R], ...] = ()
+
+    def of(self, name: str, version: int) -> Flow[S, C, R] | None:
+        """The one among this and the earlier ones that a journal names."""
+        return next(
+            (flow for flow in (self, *self.earlier) if (flow.name, flow.version) == (name, version)), None
+        )
 
 
 AnyFlow = Flow[Any, Any, Any]

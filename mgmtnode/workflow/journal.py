@@ -37,9 +37,9 @@ class JobJournal:
     owner took the job over. ``cancelled``: the last one saw that somebody asked the job to stop."""
 
     def __init__(self, db: Database, jobs: JobRepository, clock: Clock, claimed: Claimed) -> None:
-        assert claimed.spec.flow is not None
+        assert claimed.flow is not None
         self._db, self._jobs, self._clock, self._claimed = db, jobs, clock, claimed
-        self._flow = claimed.spec.flow
+        self._flow = claimed.flow
         self.watch = jobs.watch
         self.cancelled = False
         self.live = Live(records=[StepRecord(name=step.name, state="Waiting") for step in self._flow.steps])

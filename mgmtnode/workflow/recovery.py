@@ -22,8 +22,8 @@ class Recovery:
     """Seals the hosts the job touched, then resumes it or rolls it back. ``run`` is the job's new run."""
 
     def __init__(self, claimed: Claimed, run: FlowRun) -> None:
-        assert claimed.spec.flow is not None
-        self._claimed, self._run, self._flow = claimed, run, claimed.spec.flow
+        assert claimed.flow is not None
+        self._claimed, self._run, self._flow = claimed, run, claimed.flow
 
     async def go(self) -> None:
         """Takes the job to its end. Raises Fenced when yet another owner took over."""

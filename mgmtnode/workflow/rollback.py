@@ -36,9 +36,9 @@ class Rollback:
         now: Callable[[], float],
         seconds: float,
     ) -> None:
-        assert claimed.spec.flow is not None
+        assert claimed.flow is not None
         self._claimed, self._journal, self._handle = claimed, journal, handle
-        self._flow, self._service = claimed.spec.flow, claimed.spec.service
+        self._flow, self._service = claimed.flow, claimed.spec.service
         self._now, self._limit = now, now() + seconds
         self._debts: list[str] = []
 

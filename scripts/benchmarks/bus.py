@@ -1,148 +1,223 @@
-"""Measures the bus: a local call, and calls to a second process over a private RabbitMQ or Redis.
-
-usage: scripts/bench bus [--seconds 3] [--over rabbitmq|redis] [--local-only]
-
-Prints one JSON object. Run it on a machine that does nothing else: the figures halve under load.
-"""
+"""The scenario ``bus``: calls from one process to another over RabbitMQ, beside what users would pick instead."""
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import json
-import subprocess
 import sys
-import time
-from typing import ClassVar
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
-import uvloop
+from mgmtnode.testing.servers import RabbitServer, RedisServer, ServerMissing
+from scripts.benchmarks.figures import OURS
+from scripts.benchmarks.peers.environments import NotInstalled, python_of
+from scripts.benchmarks.peers.program import Program
+from scripts.benchmarks.plots import Plot
+from scripts.benchmarks.rounds import Run, Sample
+from scripts.benchmarks.usage import Meter
 
-from mgmtnode.bus.bus import Bus
-from mgmtnode.bus.choice import transport_over
-from mgmtnode.bus.memory import Hub
-from mgmtnode.bus.message import Internal, Route, to_node
-from mgmtnode.bus.transport import Transport, address_of
-from mgmtnode.ports import SystemClock, SystemRng
-from mgmtnode.ring.slots import SLOTS, SlotOwner, Slots
-from mgmtnode.schema import Data
-from mgmtnode.testing.servers import RabbitServer, RedisServer
-from scripts.benchmarks.processes import cpu_of
+TITLE = "Calls between services"
+ABOUT = """
+Request and reply between two processes on this machine over one private RabbitMQ, all programs in the same run and in
+turns. The caller keeps a number of calls outstanding; the handler answers the text it was sent. CPU is that of the
+calling process, the answering process and the broker, for each call; memory is the peak of both processes.
+"""
+SMALL, LARGE = 480, 4060
+"""Characters of the text that make arguments of 500 bytes and 4 KiB."""
 
-OUTSTANDING = (1, 10, 100, 1000)
-PAYLOAD = "x" * 400
-
-
-class Answer(Data, kw_only=True):
-    text: str
-
-
-class Ask(Internal[Answer], frozen=True, kw_only=True):
-    route: ClassVar[Route] = to_node("node")
-
-    node: str
-    text: str
+REDIS = f"{OURS} over Redis"
 
 
-async def answer(msg: Ask) -> Answer:
-    return Answer(text=msg.text)
+OUTSTANDING = (1, 100, 1000)
+SIZES = {f"500 B, {number:,} outstanding": float(number) for number in OUTSTANDING}
+PLOTS = (
+    Plot("calls", "calls a second, 500 B", "calls", "calls outstanding", SIZES),
+    Plot("latency", "median latency, 500 B", "p50", "calls outstanding", SIZES),
+)
 
 
-def make_bus(name: str, transport: Transport) -> Bus:
-    slots = Slots(name)
-    slots.replace(dict.fromkeys(range(SLOTS), SlotOwner("a", 1)), 1, {"a": 0, "b": 0})
-    bus = Bus(name, slots, transport, clock=SystemClock(), rng=SystemRng())
-    bus.handle(Ask, answer, serial="node:{node}" if name == "serial" else "")
-    return bus
+@dataclass(frozen=True)
+class Peer:
+    """``name`` as in the tables. ``waits``: words for a server whose handlers wait, where that takes another one.
+    ``together``: whether a client can have more than one call outstanding at all."""
+
+    name: str
+    program: str
+    settings: str
+    words: Sequence[str] = ()
+    waits: Sequence[str] = ()
+    together: bool = True
 
 
-async def local(name: str, seconds: float) -> float:
-    """µs a call."""
-    bus = make_bus(name, Hub().transport(address_of(name, 0)))
-    await bus.start()
-    msg = Ask(node=name, text=PAYLOAD)
-    count, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        for _ in range(1000):
-            await bus.call(msg)
-        count += 1000
-    taken = time.perf_counter() - start
-    await bus.stop()
-    return taken / count * 1e6
+OURSELVES = Peer(
+    OURS, "mgmtnode", "its bus as a node runs it: kombu on the event loop, batches, deadlines, uvloop"
+)
+PEERS = (
+    Peer("plain kombu", "kombu", "one thread, transient, no acknowledgements, no confirms, JSON"),
+    Peer(
+        "aio-pika",
+        "aio_pika",
+        "the RPC tutorial with uvloop, transient, no acknowledgements, no confirms, JSON",
+    ),
+    Peer(
+        "FastStream",
+        "faststream",
+        "broker.request, which sends the next request when the last is answered; uvloop, acknowledged on arrival, no "
+        "confirms, no log",
+        together=False,
+    ),
+    Peer(
+        "nameko",
+        "nameko",
+        "10,000 workers and prefetch, transient, no confirms, JSON, standalone client with call_async",
+    ),
+    Peer(
+        "Celery",
+        "celery",
+        "one worker, RPC result backend, transient, acknowledged early, prefetch unlimited, JSON; pool solo, for "
+        "handlers that wait gevent with 10,000 greenlets",
+        ("solo",),
+        ("gevent",),
+    ),
+    Peer(
+        "oslo.messaging",
+        "oslo",
+        "threading executor with 1,000 threads, 30 connections, as many calling threads",
+    ),
+)
 
 
-async def remote(url: str, seconds: float, server: int) -> dict[str, dict[str, float]]:
-    """By calls outstanding: calls a second, and µs of CPU for each, of the calling process and of both. ``server``:
-    the pid of the one that answers."""
-    bus = make_bus("a", transport_over(url, address_of("a", 0), clock=SystemClock(), rng=SystemRng()))
-    await bus.start()
-    msg = Ask(node="b", text=PAYLOAD)
-    figures = {}
-    for outstanding in OUTSTANDING:
-        count, until = 0, time.perf_counter() + seconds
+class Pair:
+    """A serving and a calling process of one peer, and the broker between them."""
 
-        async def ask_in_turn(until: float = until) -> None:
-            nonlocal count
-            while time.perf_counter() < until:
-                await bus.call(msg)
-                count += 1
+    def __init__(self, peer: Peer, python: Path, broker: RabbitServer | RedisServer, log: Path) -> None:
+        self.peer, self._python, self._log, self._broker = peer, python, log, broker
+        self._meters: dict[bool, tuple[Program, Meter]] = {}
+        self._programs: list[Program] = []
+        self.about = ""
 
-        start, cpu, other = time.perf_counter(), time.process_time(), cpu_of(server)
-        await asyncio.gather(*(ask_in_turn() for _ in range(outstanding)))
-        taken, cpu = time.perf_counter() - start, time.process_time() - cpu
-        figures[str(outstanding)] = {
-            "calls_per_second": round(count / taken),
-            "cpu_us": round(cpu / count * 1e6, 1),
-            "both_cpu_us": round((cpu + cpu_of(server) - other) / count * 1e6, 1),
+    def stop(self) -> None:
+        for program in self._programs:
+            program.stop()
+
+    def measure(self, outstanding: int, size: int, seconds: float) -> Sample:
+        return self._measure(False, outstanding=outstanding, size=size, seconds=seconds)
+
+    def measure_local(self, seconds: float) -> Sample:
+        caller, _ = self._started(False)
+        found = caller.ask(outstanding=1, size=SMALL, seconds=seconds, to="a")
+        return {"calls, /s": found["calls"] / found["seconds"], "one call, µs": found["p50"] * 1e6}
+
+    def measure_waiting(self, count: int) -> Sample:
+        sample = self._measure(bool(self.peer.waits), outstanding=count, size=SMALL, count=count, wait=1.0)
+        wanted = ("all done, s", "CPU caller, s", "CPU server, s", "CPU broker, s", "peak memory, MiB")
+        return {key: sample[key] for key in wanted}
+
+    def _measure(self, waiting: bool, **order: Any) -> Sample:
+        caller, meter = self._started(waiting)
+        with meter.measure() as used:
+            found = caller.ask(**order)
+        calls = found["calls"]
+        per_call = {f"CPU {who}, µs": used.cpu[who] / calls * 1e6 for who in used.cpu}
+        whole = {f"CPU {who}, s": used.cpu[who] for who in used.cpu}
+        return {
+            "calls, /s": calls / found["seconds"],
+            "p50, ms": found["p50"] * 1000,
+            "p99, ms": found["p99"] * 1000,
+            **per_call,
+            "peak memory, MiB": used.peak["caller"] + used.peak["server"],
+            **({"all done, s": found["seconds"]} | whole if order.get("count") else {}),
         }
-    await bus.stop()
-    return figures
+
+    def _started(self, waiting: bool) -> tuple[Program, Meter]:
+        if waiting not in self._meters:
+            words = [self._broker.url, *(self.peer.waits if waiting else self.peer.words)]
+            server, caller = self._start("serve", words), self._start("call", words)
+            groups = {
+                "caller": lambda: [caller.pid],
+                "server": lambda: [server.pid],
+                "broker": lambda: [self._broker.pid],
+            }
+            self._meters[waiting] = caller, Meter(groups, memory=("caller", "server"))
+            self.about = caller.about
+        return self._meters[waiting]
+
+    def _start(self, what: str, words: list[str]) -> Program:
+        program = Program(self._python, self.peer.program, [what, *words], self._log)
+        self._programs.append(program)
+        program.wait_ready()
+        return program
 
 
-async def serve(url: str) -> None:
-    """Until its standard input ends."""
-    bus = make_bus("b", transport_over(url, address_of("b", 0), clock=SystemClock(), rng=SystemRng()))
-    await bus.start()
-    print("ready", flush=True)
-    await asyncio.to_thread(sys.stdin.read)
-    await bus.stop()
+def measure(run: Run) -> None:
+    sizes = {"500 B": SMALL} if run.quick else {"500 B": SMALL, "4 KiB": LARGE}
+    seconds = 0.5 if run.quick else 3.0
+    with _pairs(run) as pairs:
+        ours = pairs[OURS]
+        run.compare("call on the same node", {OURS: partial(ours.measure_local, seconds)})
+        for size, characters in sizes.items():
+            for outstanding in OUTSTANDING:
+                trials = {
+                    who: partial(pair.measure, outstanding, characters, seconds)
+                    for who, pair in pairs.items()
+                }
+                run.compare(f"{size}, {outstanding:,} outstanding", trials)
+        count = 1_000 if run.quick else 10_000
+        waiting = {
+            who: partial(pair.measure_waiting, count) for who, pair in pairs.items() if pair.peer.together
+        }
+        run.compare(f"{count:,} calls at once, the handler waits 1 s", waiting)
+        for who, pair in pairs.items():
+            run.section.settings[who] = f"{pair.about}: {run.section.settings[who]}"
+    _claim(run)
 
 
-def over(broker: RabbitServer | RedisServer, seconds: float) -> dict[str, dict[str, float]]:
-    with broker:
-        # Imported, not run as __main__: messages are called after the module that defines them.
-        serve = "from scripts.benchmarks.bus import main; main()"
-        command = [sys.executable, "-c", serve, "--serve", broker.url]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
-            assert server.stdout is not None and server.stdin is not None
-            if server.stdout.readline() != b"ready\n":
-                raise SystemExit("the serving process did not start")
+def _claim(run: Run) -> None:
+    many, one = "500 B, 1,000 outstanding", "500 B, 1 outstanding"
+    run.at_least("calls between two nodes", many, "calls", 10_000)
+    for peer, bound in (("nameko", 20), ("Celery", 20), ("plain kombu", 3)):
+        run.ratio(f"as many calls as {peer}", many, "calls", peer, bound, at_least=True)
+    for peer, share in (("nameko", 1 / 20), ("Celery", 1 / 20), ("plain kombu", 1 / 3)):
+        run.ratio(
+            f"CPU of the caller for each call, to {peer}'s", many, "CPU caller", peer, share, at_least=False
+        )
+    run.ratio("one call at a time, to plain kombu's", one, "p50", "plain kombu", 1.3, at_least=False)
+    run.at_most("10,000 calls that wait 1 s", "10,000 calls at once, the handler waits 1 s", "all done", 1.8)
+    run.at_most("call on the same node", "call on the same node", "one call", 25)
+
+
+@contextmanager
+def _pairs(run: Run) -> Iterator[dict[str, Pair]]:
+    """All that can run here, the product first."""
+    with ExitStack() as stack:
+        rabbit = stack.enter_context(RabbitServer())
+        logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        pairs: dict[str, Pair] = {}
+
+        def add(name: str, peer: Peer, python: Path, broker: RabbitServer | RedisServer) -> None:
+            pairs[name] = Pair(peer, python, broker, logs / f"{peer.program}.log")
+            stack.callback(pairs[name].stop)
+            run.section.settings[name] = peer.settings
+
+        add(OURS, OURSELVES, Path(sys.executable), rabbit)
+        if (redis := _redis(run)) is not None:
+            add(REDIS, OURSELVES, Path(sys.executable), stack.enter_context(redis))
+        for peer in PEERS:
             try:
-                return uvloop.run(remote(broker.url, seconds, server.pid))
-            finally:
-                server.stdin.close()
+                add(peer.name, peer, python_of(peer.program), rabbit)
+            except NotInstalled as reason:
+                run.note(f"{peer.name} is missing: it does not install: {reason}")
+        yield pairs
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seconds", type=float, default=3.0, help="for each figure")
-    parser.add_argument("--over", choices=("rabbitmq", "redis"), default="rabbitmq", help="a private one")
-    parser.add_argument("--local-only", action="store_true")
-    parser.add_argument("--serve", metavar="URL", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.serve:
-        uvloop.run(serve(options.serve))
-        return
-    figures: dict[str, object] = {
-        "local_us": round(uvloop.run(local("a", options.seconds)), 2),
-        "local_serial_us": round(uvloop.run(local("serial", options.seconds)), 2),
-    }
-    if not options.local_only:
-        broker = RedisServer() if options.over == "redis" else RabbitServer()
-        figures[f"{options.over}_outstanding"] = over(broker, options.seconds)
-    print(json.dumps(figures, indent=2))
-
-
-if __name__ == "__main__":
-    main()
+def _redis(run: Run) -> RedisServer | None:
+    server = RedisServer()
+    try:
+        server.find()
+    except ServerMissing as missing:
+        run.note(f"{REDIS} is missing: {missing}")
+        return None
+    return server

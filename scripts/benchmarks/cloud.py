@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Table, insert
 
@@ -17,11 +17,16 @@ from mgmtnode.db.session import Tx
 from mgmtnode.db.tables import resource, tag
 from mgmtnode.jobs.job import SYSTEM_ACCOUNT
 from mgmtnode.ports import SystemClock
-from scripts.benchmarks.node import Node
 
 GIB = 1 << 30
 CLUSTERS = 10
 BATCH = 5_000
+
+
+class Api(Protocol):
+    """A node or a cluster."""
+
+    def call(self, method: str, path: str, body: Any = None) -> Any: ...
 
 
 @dataclass
@@ -32,6 +37,7 @@ class Cloud:
     network: str
     clusters: list[str] = field(default_factory=list)
     hosts: list[str] = field(default_factory=list)
+    ip_range: str = ""
 
     @property
     def vm(self) -> str:
@@ -39,14 +45,14 @@ class Cloud:
         return f'{{"name":"vm-{{n}}","cpu":1,"memory":{GIB},"l3_network_uuids":["{self.network}"]}}'
 
 
-def make(node: Node, hosts: int) -> Cloud:
+def make(node: Api, hosts: int) -> Cloud:
     """Ten clusters of ``hosts`` hosts in all, which take no time for a command and are seldom pinged."""
     settle(node, "simulator.delay_ms", 0)
     settle(node, "host.ping_interval", 3600)
     zone = _create(node, "zones", name="bench")
     network = _create(node, "l3-networks", name="bench", zone_uuid=zone)
-    _create(node, "ip-ranges", name="bench", l3_network_uuid=network, cidr="10.0.0.0/15")
     cloud = Cloud(zone, network)
+    cloud.ip_range = _create(node, "ip-ranges", name="bench", l3_network_uuid=network, cidr="10.0.0.0/15")
     for number in range(CLUSTERS):
         cluster = _create(node, "clusters", name=f"cluster-{number}", zone_uuid=zone, hypervisor="simulator")
         cloud.clusters.append(cluster)
@@ -66,11 +72,11 @@ def make(node: Node, hosts: int) -> Cloud:
     return cloud
 
 
-def settle(node: Node, config: str, value: Any) -> None:
+def settle(node: Api, config: str, value: Any) -> None:
     node.call("PATCH", f"/global-configs/{config}", {"value": value})
 
 
-def _create(node: Node, plural: str, **fields: Any) -> str:
+def _create(node: Api, plural: str, **fields: Any) -> str:
     return str(node.call("POST", f"/{plural}", fields)["uuid"])
 
 

@@ -1,13 +1,13 @@
-"""The suite ``cluster``: nodes on a private PostgreSQL and RabbitMQ, all on this machine, load generator included."""
+"""A local cluster as the scenarios use it: calls, load, CPU by component, slots, counted SQL."""
 
 from __future__ import annotations
 
+import re
 import shutil
-import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,132 +17,46 @@ from sqlalchemy import make_url
 
 from mgmtnode.testing.local_cluster import LocalCluster
 from mgmtnode.testing.local_cluster.operator import ensure_token
-from scripts.benchmarks import bus
-from scripts.benchmarks import cloud as clouds
-from scripts.benchmarks import load as loads
-from scripts.benchmarks.figures import Figure, Report, median, new_report
-from scripts.benchmarks.load import Load, Outcome
 from scripts.benchmarks.node import Refused
-from scripts.benchmarks.processes import cpu_of
+from scripts.benchmarks.usage import Meter
 
-HOSTS, CLIENTS, WAIT = 100, 100, 60
-SIZES = (1, 2, 4)
+WAIT = 60
 SETTLE_SECONDS = 60.0
 LOOK_SECONDS = 0.01
-
-
-class Scale:
-    def __init__(self, quick: bool) -> None:
-        self.runs = 1 if quick else 3
-        self.creates = 200 if quick else 1000
-        self.kills = 3 if quick else 20
-        self.seconds = 1.0 if quick else 3.0
-
-
-def run(*, quick: bool, only: str = "") -> Report:
-    """Measures all parts whose name has ``only`` in it."""
-    scale, report = Scale(quick), new_report("cluster", quick=quick)
-    for name, part in PARTS.items():
-        if only in name:
-            print(f"… {name}", file=sys.stderr, flush=True)
-            report.figures += part(scale)
-    return report
-
-
-def calls(scale: Scale) -> Iterator[Figure]:
-    for outstanding, found in bus.over_rabbitmq(scale.seconds).items():
-        name = f"calls between two nodes, {outstanding} outstanding"
-        yield Figure(name, found["calls_per_second"], "/s")
-        yield Figure("  CPU of the caller, of the other node", found["cpu_us"], "µs")
-        yield Figure("  CPU of both", found["both_cpu_us"], "µs")
-
-
-def creates(scale: Scale) -> Iterator[Figure]:
-    nodes_cpu: dict[int, float] = {}
-    for size in SIZES:
-        with _cluster(size) as cluster:
-            cloud = clouds.make(cluster, HOSTS)
-            cluster.create(cloud.vm, scale.creates // 5)
-            walls, used, names = [], list[dict[str, float]](), list[str]()
-            for _ in range(scale.runs):
-                before = cluster.cpu()
-                walls.append(cluster.create(cloud.vm, scale.creates).seconds)
-                after = cluster.cpu()
-                used.append({who: (after[who] - before[who]) / scale.creates * 1000 for who in after})
-                names = list(after)
-            single = cluster.create(cloud.vm, 50, clients=1)
-        yield median(f"{scale.creates:,} VMs, {CLIENTS} clients, {size} nodes", "s", walls)
-        yield Figure("  VMs", round(scale.creates / statistics.median(walls)), "/s")
-        for who in names:
-            value = statistics.median(run[who] for run in used)
-            yield Figure(f"  CPU for each VM: {who}", round(value, 2), "ms")
-            if who == "nodes":
-                nodes_cpu[size] = value
-        yield Figure("  one VM at a time, median", round(single.quantile(0.5) * 1000, 1), "ms")
-    ratio = nodes_cpu[SIZES[-1]] / nodes_cpu[SIZES[0]]
-    yield Figure(f"CPU of the nodes for each VM, {SIZES[-1]} nodes to one", round(ratio, 2), "", 1.25)
-
-
-def failover(scale: Scale) -> Iterator[Figure]:
-    taken, back = [], []
-    with _cluster(3) as cluster:
-        names = sorted(cluster.local.nodes)
-        for number in range(scale.kills):
-            name = names[number % len(names)]
-            node = cluster.local.nodes[name]
-            cluster.settled()
-            began = time.monotonic()
-            node.kill()
-            taken.append(cluster.until_owns_nothing(name) - began)
-            node.start()
-            node.wait_ready()
-            began = time.monotonic()
-            cluster.settled()
-            back.append(time.monotonic() - began)
-    yield Figure(f"takeover after kill -9, median of {scale.kills}", _quantile(taken, 0.5), "s", 3.0)
-    yield Figure(
-        f"takeover after kill -9, 99th percentile of {scale.kills}", _quantile(taken, 0.99), "s", 4.0
-    )
-    yield Figure("until the restarted node has its share again, median", _quantile(back, 0.5), "s")
+SETTINGS = (
+    "{nodes} on one PostgreSQL (fsync on, 128 MB of shared buffers) and one RabbitMQ, hosts simulated by one process, "
+    "HAProxy in front"
+)
 
 
 class Cluster:
-    """A local cluster as the benchmarks use it. ``port`` is the balancer's."""
+    """``port`` is the balancer's. ``meter`` tells the CPU of nodes, PostgreSQL, RabbitMQ, simulated hosts and the
+    balancer apart."""
 
     def __init__(self, local: LocalCluster) -> None:
         self.local, self.token = local, ensure_token(local)
         self.port = int(local.url.rpartition(":")[2])
-        url = make_url(local.database_url).set(drivername="postgresql")
-        self._database = psycopg2.connect(url.render_as_string(hide_password=False))
-        self._database.autocommit = True
-
-    def close(self) -> None:
-        self._database.close()
+        self.database = Statistics(local.database_url)
+        assert local.agents is not None and local.balancer is not None
+        agents, balancer = local.agents, local.balancer
+        self.meter = Meter(
+            {
+                "nodes": lambda: [node.pid for node in local.nodes.values()],
+                "PostgreSQL": lambda: [local.postgres.pid],
+                "RabbitMQ": lambda: [local.rabbit.pid],
+                "hosts": lambda: [agents.pid],
+                "balancer": lambda: [balancer.pid],
+            },
+            memory=("nodes",),
+        )
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
+        """One request to ``/v1``, waited for. Raises Refused."""
         with self.local.http() as http:
             answer = http.request(method, path, json=body, headers={"prefer": f"wait={WAIT}"})
         if answer.status_code not in (200, 201, 204):
             raise Refused(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
         return answer.json() if answer.content else None
-
-    def create(self, body: str, count: int, clients: int = CLIENTS) -> Outcome:
-        outcome = loads.run(Load(self.port, self.token, count, clients, "POST", "/v1/vms", body, WAIT))
-        if outcome.succeeded != count:
-            raise Refused(f"{outcome.statuses}: {outcome.failure}")
-        return outcome
-
-    def cpu(self) -> dict[str, float]:
-        """Seconds of CPU so far, by who used them."""
-        local = self.local
-        assert local.agents is not None and local.balancer is not None
-        return {
-            "nodes": sum(cpu_of(node.pid) for node in local.nodes.values()),
-            "PostgreSQL": cpu_of(local.postgres.pid),
-            "RabbitMQ": cpu_of(local.rabbit.pid),
-            "simulated hosts": cpu_of(local.agents.pid),
-            "balancer": cpu_of(local.balancer.pid),
-        }
 
     def settled(self) -> None:
         """Returns once every node has its share of the slots."""
@@ -155,41 +69,126 @@ class Cluster:
     def until_owns_nothing(self, name: str) -> float:
         """When (monotonic) the last slot of a node had gone."""
         until = time.monotonic() + SETTLE_SECONDS
-        while self._count("SELECT count(*) FROM ring_slot WHERE owner = %s", name):
+        while self.database.one("SELECT count(*) FROM ring_slot WHERE owner = %s", name):
             if time.monotonic() > until:
                 raise Refused(f"nobody took over from {name}")
             time.sleep(LOOK_SECONDS)
         return time.monotonic()
 
     def _owners(self) -> int:
-        return self._count("SELECT count(DISTINCT owner) FROM ring_slot")
+        return self.database.one("SELECT count(DISTINCT owner) FROM ring_slot")
 
     def _moving(self) -> int:
-        return self._count("SELECT count(*) FROM ring_slot WHERE target IS NOT NULL")
+        return self.database.one("SELECT count(*) FROM ring_slot WHERE target IS NOT NULL")
 
-    def _count(self, query: str, *values: object) -> int:
-        with self._database.cursor() as cursor:
+
+class Statistics:
+    """What PostgreSQL itself counted. Commits are transactions that wrote: each took one transaction number."""
+
+    PRELOAD: Mapping[str, str] = {
+        "shared_preload_libraries": "pg_stat_statements",
+        "pg_stat_statements.max": "10000",
+    }
+    """Settings of a server that is to count statements, when told to. What is given on its command line could not be
+    switched, so ``track`` is not among them."""
+
+    WORK = "query !~* '^(begin|commit|rollback|savepoint|release|set|show)'"
+
+    def __init__(self, url: str) -> None:
+        plain = make_url(url).set(drivername="postgresql")
+        self._url = plain.render_as_string(hide_password=False)
+        self._connect()
+        if self._counts():
+            self._track("none")
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def one(self, query: str, *values: object) -> int:
+        """The number that a query answers; asked once more of a server that was started again."""
+        try:
+            return self._one(query, values)
+        except psycopg2.OperationalError:
+            self._connect()
+            return self._one(query, values)
+
+    def commits(self) -> int:
+        """Transactions that wrote, so far, in the whole server; asking takes no number."""
+        return self.one("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+
+    def wal(self) -> int:
+        """Bytes of write-ahead log so far."""
+        return self.one("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint")
+
+    @contextmanager
+    def counting(self) -> Iterator[dict[str, int]]:
+        """Statements, commits and bytes of log of what is done in the block, known once it has ended."""
+        found: dict[str, int] = {}
+        self._run("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+        self._track("top")
+        try:
+            self._run("SELECT pg_stat_statements_reset()")
+            commits, wal = self.commits(), self.wal()
+            yield found
+            found["commits"], found["log"] = self.commits() - commits, self.wal() - wal
+            found["statements"] = self.one(f"SELECT sum(calls) FROM pg_stat_statements WHERE {self.WORK}")
+        finally:
+            self._track("none")
+
+    def most_frequent(self) -> list[tuple[int, str]]:
+        """Statements by how often they ran while it was counted last, whether they were prepared or not."""
+        found = Counter[str]()
+        with self._connection.cursor() as cursor:
+            cursor.execute(f"SELECT calls, query FROM pg_stat_statements WHERE {self.WORK}")
+            for calls, query in cursor.fetchall():
+                found[_plain(query)] += calls
+        return [(calls, text) for text, calls in found.most_common()]
+
+    def _connect(self) -> None:
+        self._connection = psycopg2.connect(self._url)
+        self._connection.autocommit = True
+
+    def _one(self, query: str, values: tuple[object, ...]) -> int:
+        with self._connection.cursor() as cursor:
             cursor.execute(query, values)
-            return int(cursor.fetchone()[0])
+            found = cursor.fetchone()
+            return int(found[0]) if found and found[0] is not None else 0
+
+    def _counts(self) -> int:
+        return self.one("SELECT count(*) FROM pg_settings WHERE name = 'pg_stat_statements.track'")
+
+    def _track(self, what: str) -> None:
+        """Sessions take the setting up before their next statement."""
+        self._run(f"ALTER SYSTEM SET pg_stat_statements.track = '{what}'")
+        self._run("SELECT pg_reload_conf()")
+        time.sleep(0.2)
+
+    def _run(self, statement: str) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement)
+
+
+PREPARED = re.compile(r"^PREPARE \w+ (\(.*?\) )?AS ", re.IGNORECASE)
+PARAMETER = re.compile(r"\$\d+(::\w+)?")
+
+
+def _plain(query: str) -> str:
+    """The text without what differs between a statement and the same prepared."""
+    return PARAMETER.sub("?", PREPARED.sub("", " ".join(query.split())))
 
 
 @contextmanager
-def _cluster(size: int) -> Iterator[Cluster]:
+def started(size: int = 1, **options: Any) -> Iterator[Cluster]:
+    """A cluster of ``size`` nodes with durable servers, its slots settled."""
     directory = Path(tempfile.mkdtemp(prefix="bench-cluster-"))
     try:
-        with LocalCluster(directory, size) as local:
+        options = {"durable": True, "postgres_settings": Statistics.PRELOAD} | options
+        with LocalCluster(directory, size, **options) as local:
             cluster = Cluster(local)
             try:
                 cluster.settled()
                 yield cluster
             finally:
-                cluster.close()
+                cluster.database.close()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def _quantile(values: Sequence[float], share: float) -> float:
-    return round(sorted(values)[min(len(values) - 1, int(share * len(values)))], 2)
-
-
-PARTS = {"calls": calls, "creates": creates, "failover": failover}

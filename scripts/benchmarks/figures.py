@@ -1,4 +1,4 @@
-"""Figures, their targets, and the machine they were measured on: as a table, as JSON, as Markdown."""
+"""What a scenario found: figures with all their runs, claims about them, and the machine; as JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import platform
 import sqlite3
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,22 +14,62 @@ import msgspec
 
 from mgmtnode import __version__
 
+OURS = "mgmtnode"
 
-class Figure(msgspec.Struct, omit_defaults=True):
-    """One measured value. ``target``: what it must stay below, None where it is only told. ``runs``: what it
-    is the median of."""
 
-    name: str
+class Figure(msgspec.Struct):
+    """One thing that was measured in a case: ``runs`` of one of those compared (``who``), in ``unit``."""
+
+    case: str
+    who: str
+    what: str
+    unit: str
+    runs: list[float]
+    counted: bool = False
+    """Whether it was counted and not timed: it does not depend on the machine."""
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.runs)
+
+    @property
+    def low(self) -> float:
+        return min(self.runs)
+
+    @property
+    def high(self) -> float:
+        return max(self.runs)
+
+    @property
+    def spread(self) -> float:
+        """Half of the range of the runs, as a share of the median."""
+        return (self.high - self.low) / 2 / self.median if self.median else 0.0
+
+    @property
+    def more_is_better(self) -> bool:
+        return self.unit.endswith("/s")
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.case, self.who, self.what
+
+
+class Claim(msgspec.Struct):
+    """A target: ``value`` is to be at least, or else at most, ``bound``."""
+
+    text: str
     value: float
     unit: str
-    target: float | None = None
-    runs: list[float] = []
+    bound: float
+    at_least: bool = False
+
+    @property
+    def holds(self) -> bool:
+        return self.value >= self.bound if self.at_least else self.value <= self.bound
 
     @property
     def verdict(self) -> str:
-        if self.target is None:
-            return ""
-        return "ok" if self.value < self.target else "missed"
+        return "ok" if self.holds else "missed"
 
 
 class Machine(msgspec.Struct):
@@ -42,24 +82,31 @@ class Machine(msgspec.Struct):
     load: float
 
 
-class Report(msgspec.Struct):
-    """``at``: when, UTC. ``load`` of the machine is that before the first measurement."""
+class Section(msgspec.Struct):
+    """One scenario as it was run once. ``at``: when, UTC. ``settings``: by who was compared, how it was set.
+    ``load`` of the machine is that before the first measurement."""
 
-    suite: str
+    name: str
+    title: str
+    about: str
     at: str
     version: str
     quick: bool
+    rounds: int
     machine: Machine
-    figures: list[Figure]
+    figures: list[Figure] = []
+    claims: list[Claim] = []
+    settings: dict[str, str] = {}
+    notes: list[str] = []
+    only: str = ""
+    """Words that the name of a case had to have in it; empty: all were run."""
+
+    def find(self, case: str, what: str, who: str = OURS) -> Figure | None:
+        return next((figure for figure in self.figures if figure.key == (case, who, what)), None)
 
     @property
-    def missed(self) -> list[Figure]:
-        return [figure for figure in self.figures if figure.verdict == "missed"]
-
-
-def new_report(suite: str, *, quick: bool) -> Report:
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    return Report(suite=suite, at=at, version=__version__, quick=quick, machine=this_machine(), figures=[])
+    def missed(self) -> list[Claim]:
+        return [claim for claim in self.claims if not claim.holds]
 
 
 def this_machine() -> Machine:
@@ -78,46 +125,35 @@ def this_machine() -> Machine:
     )
 
 
-def median(name: str, unit: str, runs: Sequence[float], target: float | None = None) -> Figure:
-    return Figure(name, _rounded(statistics.median(runs)), unit, target, [_rounded(run) for run in runs])
-
-
-def table(figures: Sequence[Figure]) -> str:
-    width = max((len(figure.name) for figure in figures), default=0)
-    return "\n".join(
-        f"{f.name:{width}}  {_text(f.value):>10} {f.unit:12} {_target(f):>14}  {f.verdict}".rstrip()
-        for f in figures
+def merged(old: Section, new: Section) -> Section:
+    """A run of some cases, put into an older one of all."""
+    measured = {figure.key for figure in new.figures}
+    claimed = {claim.text for claim in new.claims}
+    note = f"cases with “{new.only}” were measured on {new.at[:10]}, with a load of {new.machine.load} before"
+    return msgspec.structs.replace(
+        old,
+        figures=[figure for figure in old.figures if figure.key not in measured] + new.figures,
+        claims=[claim for claim in old.claims if claim.text not in claimed] + new.claims,
+        settings=old.settings | new.settings,
+        notes=[*(each for each in old.notes if f"“{new.only}”" not in each), *new.notes, note],
     )
 
 
-def markdown(report: Report) -> str:
-    """The page that the documentation shows."""
-    m = report.machine
-    rows = "\n".join(
-        f"| {f.name} | {_text(f.value)} {f.unit} | {_target(f)} | {f.verdict} |" for f in report.figures
-    )
-    return f"""# Performance
-
-What `scripts/bench {report.suite} --write-docs` measured on {report.at[:10]}: the embedded default (one
-process, SQLite with `synchronous=FULL`, simulated hosts), with the load generator in a process of its own on the same
-machine. Values of several runs are medians. CPU and memory are the node's.
-
-Machine: {m.processor}, {m.cpus} CPUs, {m.memory_gib} GiB, {m.system}, Python {m.python}, SQLite {m.sqlite};
-load {m.load} before the first measurement.
-
-| figure | measured | target | |
-|---|---|---|---|
-{rows}
-"""
+def new_section(name: str, title: str, about: str, *, quick: bool, rounds: int, only: str = "") -> Section:
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    about = " ".join(about.split())
+    return Section(name, title, about, at, __version__, quick, rounds, this_machine(), only=only)
 
 
-def _target(figure: Figure) -> str:
-    return "" if figure.target is None else f"< {_text(figure.target)} {figure.unit}"
+def rounded(values: Iterable[float]) -> list[float]:
+    """To what can be told apart."""
+    return [float(f"{value:.5g}") for value in values]
 
 
-def _text(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 or value == int(value) else f"{value:,.4g}"
+def write(path: Path, sections: Sequence[Section]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(sections), indent=2) + b"\n")
 
 
-def _rounded(value: float) -> float:
-    return float(f"{value:.4g}")
+def read(path: Path) -> list[Section]:
+    return msgspec.json.decode(path.read_bytes(), type=list[Section])

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,19 @@ class Refused(Exception):
 
 
 class Node:
-    """``mgmtnode dev`` on ``directory``. ``counted``: SQL statements and commits are counted, at some cost."""
+    """``mgmtnode dev`` on ``directory``. ``counted``: SQL statements and commits are counted, at some cost.
+    ``variables``: more of its environment."""
 
-    def __init__(self, directory: Path, *, hosts: int = 0, counted: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        hosts: int = 0,
+        counted: bool = False,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self.directory, self.port = directory, _free_port()
+        self._variables = dict(variables or {})
         self._hosts, self._counted = hosts, counted
         self._process: subprocess.Popen[bytes]
         self._counts: mmap.mmap | None = None
@@ -48,7 +58,7 @@ class Node:
         self.directory.mkdir(parents=True, exist_ok=True)
         module = "scripts.benchmarks.counted" if self._counted else "scripts.benchmarks.plain"
         options = ["--port", str(self.port), "--data-dir", str(self.directory), "--hosts", str(self._hosts)]
-        env = {**os.environ, "MGMTNODE_LOG_LEVEL": "info"}
+        env = {**os.environ, "MGMTNODE_LOG_LEVEL": "info", **self._variables}
         if self._counted:
             self._counts = self._count_file(env)
         with (self.directory / "node.log").open("ab") as log:

@@ -32,3 +32,8 @@ def _children(pid: int) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def descendants(pid: int) -> list[int]:
+    """All below a process that live now."""
+    return [each for child in _children(pid) for each in (child, *descendants(child))]

@@ -48,7 +48,7 @@ NODE = """\
 | `GET /v1` | | version, resources and APIs of this installation |
 | `GET /v1/jobs`, `GET /v1/jobs/{uuid}?wait=30` | `job.read` | `wait`: once it ended, at most 60 s later |
 | `POST /v1/jobs/{uuid}/actions/cancel` | `job.cancel` | asks a job to stop and undo what it did |
-| `GET /v1/events?type=vm.*&resource=UUID` | `event.read` | server-sent events, resumable |
+| `GET /v1/events?types=vm.*&resource=UUID` | `event.read` | server-sent events, resumable |
 | `GET /livez` `GET /readyz` `GET /metrics` | none needed | is it alive; does it serve; Prometheus metrics |
 | `GET /openapi.json` `GET /docs` `GET /docs/errors` | none needed | documents |
 

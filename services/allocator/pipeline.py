@@ -6,24 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mgmtnode.contracts.allocator import Candidate, FilterReport, HostFilter, ReserveHost
-from mgmtnode.contracts.cluster import CLUSTER
-from mgmtnode.contracts.zone import ZONE
 from mgmtnode.db.session import Tx
-from mgmtnode.query.engine import Query
 from services.allocator.repository import CONNECTED, ENABLED, HostRow
 
 GIB = 1 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """The clusters and zones where nothing is placed now."""
-
-    clusters: frozenset[str]
-    zones: frozenset[str]
-
-    def __contains__(self, row: object) -> bool:
-        return isinstance(row, HostRow) and (row.cluster_uuid in self.clusters or row.zone_uuid in self.zones)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +21,7 @@ class Filter:
     reason: str
 
 
-def closed(tx: Tx, query: Query) -> Closed:
-    clusters = query.find(tx, CLUSTER, "state=Disabled")
-    zones = query.find(tx, ZONE, "state=Disabled")
-    return Closed(frozenset(c.uuid for c in clusters), frozenset(z.uuid for z in zones))
-
-
-def filters(request: ReserveHost, shut: Closed) -> list[Filter]:
+def filters(request: ReserveHost) -> list[Filter]:
     """The filters of a request, in the order they are applied and reported."""
     found: list[Filter] = []
     if request.zone_uuid:
@@ -63,7 +43,7 @@ def filters(request: ReserveHost, shut: Closed) -> list[Filter]:
         *found,
         Filter("state", lambda r: r.state == ENABLED, "they are disabled or in maintenance"),
         Filter("status", lambda r: r.status == CONNECTED, "they are not connected"),
-        Filter("cluster and zone state", lambda r: r not in shut, "their cluster or zone is disabled"),
+        Filter("cluster and zone state", lambda r: r.open, "their cluster or zone is disabled"),
         Filter(  # over-provisioning shares threads among VMs; one VM cannot use more than there are
             "host size", lambda r: r.threads >= request.cpu, f"they have less than {request.cpu} threads"
         ),

@@ -19,8 +19,11 @@ from mgmtnode.contracts.allocator import (
     ReserveOnHost,
     ReturnHost,
 )
+from mgmtnode.contracts.cluster import CLUSTER, ClusterState
 from mgmtnode.contracts.config import GlobalConfigChanged, ResourceConfigChanged
 from mgmtnode.contracts.host import Host
+from mgmtnode.contracts.zone import ZONE, ZoneState
+from mgmtnode.db import resource
 from mgmtnode.db.session import Tx
 from mgmtnode.errors import ApiError
 from mgmtnode.jobs import ledger
@@ -36,28 +39,29 @@ from services.allocator.config import (
     RESERVED_MEMORY,
     STRATEGY,
 )
+from services.allocator.placing import Placing
 from services.allocator.repository import CPU, MEMORY, CapacityRepository, HostRow, Limits
 
 RECONCILE_SECONDS = 300.0  # a change of settings is heard at once; this is for events that got lost
-SHORTLIST = 20  # hosts that are looked at closely before all of them are; each costs a count of its VMs
+SHORTLIST = 20  # hosts that are looked at closely before all of them are
 
 
 class AllocatorService(Service):
     def __init__(self, node: NodeContext) -> None:
         super().__init__(node)
         self.hosts = CapacityRepository()
+        self.placing = Placing(node.clock)
 
     async def start(self) -> None:
         self.node.periodic.every("allocator.reconcile", RECONCILE_SECONDS, self.reconcile)
 
     @handler()
     def reserve(self, tx: Tx, msg: ReserveHost) -> Placement:
-        strategy, shut = self._strategy(msg), pipeline.closed(tx, self.node.query)
-        found = self.hosts.fitting(tx, msg, SHORTLIST, fullest_first=strategy.fullest_first)
-        candidates, _ = self._eligible(tx, msg, [row for row in found if row not in shut])
+        strategy = self._strategy(msg)
+        candidates = self._shortlist(tx, msg, strategy, SHORTLIST)
         if placed := self._take_one(tx, msg, strategy.sort(tx, msg, candidates)):
             return placed
-        rows, reports = pipeline.run(self.hosts.all(tx), pipeline.filters(msg, shut))
+        rows, reports = pipeline.run(self.hosts.all(tx), pipeline.filters(msg))
         candidates, more = self._eligible(tx, msg, rows)
         if placed := self._take_one(tx, msg, strategy.sort(tx, msg, candidates)):
             return placed
@@ -66,14 +70,12 @@ class AllocatorService(Service):
     @handler()
     def find(self, tx: Tx, msg: FindHosts) -> list[Candidate]:
         request = msg.request
-        strategy, shut = self._strategy(request), pipeline.closed(tx, self.node.query)
-        found = self.hosts.fitting(tx, request, msg.limit, fullest_first=strategy.fullest_first)
-        candidates, _ = self._eligible(tx, request, [row for row in found if row not in shut])
-        return strategy.sort(tx, request, candidates)
+        strategy = self._strategy(request)
+        return strategy.sort(tx, request, self._shortlist(tx, request, strategy, msg.limit))
 
     @handler()
     def reserve_on(self, tx: Tx, msg: ReserveOnHost) -> Nothing:
-        if not self._take(tx, msg.host_uuid, msg.vm_uuid, (msg.cpu, msg.memory), force=msg.force):
+        if not self._take(tx, msg.host_uuid, msg, force=msg.force):
             report = FilterReport(filter="capacity", before=1, after=0, reason="it has too little left")
             raise NO_HOST.error(
                 f"the host {msg.host_uuid} cannot take it", resource=msg.vm_uuid, filters=[report]
@@ -92,12 +94,7 @@ class AllocatorService(Service):
     @handler()
     async def capacity(self, msg: GetCapacity, caller: Caller) -> HostCapacity:
         place = {"zone_uuid": msg.zone_uuid, "cluster_uuid": msg.cluster_uuid, "host_uuid": msg.host_uuid}
-
-        def look(tx: Tx) -> HostCapacity:
-            shut = pipeline.closed(tx, self.node.query)
-            return self.hosts.capacity(tx, [*shut.clusters, *shut.zones], **place)
-
-        return await self.node.db.read(look)
+        return await self.node.db.read(lambda tx: self.hosts.capacity(tx, **place))
 
     @subscribe
     async def global_config_changed(self, event: GlobalConfigChanged) -> None:
@@ -144,12 +141,34 @@ class AllocatorService(Service):
         place = {"host": host.uuid, "cluster": host.cluster_uuid, "zone": host.zone_uuid}
         limits = self._limits(tx, place, host.cpu, host.memory)
         _set_pools(tx, host.uuid, limits)
+        if not self.hosts.knows(tx, host.uuid):
+            self._meet(tx, host)
         self.hosts.save(tx, host, limits.reserved_memory)
+
+    def _meet(self, tx: Tx, host: Host) -> None:
+        """Nobody enables or disables its cluster or zone until the commit: who does then finds the host."""
+        resource.hold(tx, (host.cluster_uuid, host.zone_uuid))
+        cluster, zone = (
+            self.node.query.get(tx, kind, uuid)
+            for kind, uuid in ((CLUSTER, host.cluster_uuid), (ZONE, host.zone_uuid))
+        )
+        self.hosts.add(
+            tx,
+            host,
+            cluster_open=cluster.state is ClusterState.ENABLED,
+            zone_open=zone.state is ZoneState.ENABLED,
+        )
+
+    def _shortlist(
+        self, tx: Tx, msg: ReserveHost, strategy: AllocatorStrategy, limit: int
+    ) -> list[Candidate]:
+        """Some of the hosts that can take it, those first that the strategy will prefer."""
+        found = self.hosts.fitting(tx, msg, limit, fullest_first=strategy.fullest_first)
+        return self._eligible(tx, msg, found)[0]
 
     def _eligible(
         self, tx: Tx, msg: ReserveHost, rows: list[HostRow]
     ) -> tuple[list[Candidate], list[FilterReport]]:
-        counts = self.hosts.vms(tx, [row.host_uuid for row in rows]) if rows else {}
         candidates = [
             Candidate(
                 host_uuid=row.host_uuid,
@@ -158,7 +177,7 @@ class AllocatorService(Service):
                 hypervisor=row.hypervisor,
                 cpu_free=row.cpu_free,
                 memory_free=row.memory_free,
-                vms=counts.get(row.host_uuid, 0),
+                vms=row.vms + self.placing.on(row.host_uuid),
             )
             for row in rows
         ]
@@ -175,28 +194,34 @@ class AllocatorService(Service):
         return self.node.extensions.pick(AllocatorStrategy, name)
 
     def _take_one(self, tx: Tx, msg: ReserveHost, candidates: list[Candidate]) -> Placement | None:
-        """Reserves on the first candidate that still has the room."""
-        for found in candidates:
-            if self._take(tx, found.host_uuid, msg.vm_uuid, (msg.cpu, msg.memory)):
-                return Placement(
-                    host_uuid=found.host_uuid,
-                    cluster_uuid=found.cluster_uuid,
-                    zone_uuid=found.zone_uuid,
-                    hypervisor=found.hypervisor,
-                )
+        """Reserves on the first candidate that still has the room, and on which nobody else is placing; if there is
+        none, waits for those."""
+        for patient in (False, True):
+            for found in candidates:
+                if self._take(tx, found.host_uuid, msg, patient=patient):
+                    self.placing.begin(tx, found.host_uuid, msg.vm_uuid)
+                    return Placement(
+                        host_uuid=found.host_uuid,
+                        cluster_uuid=found.cluster_uuid,
+                        zone_uuid=found.zone_uuid,
+                        hypervisor=found.hypervisor,
+                    )
         return None
 
-    def _take(self, tx: Tx, host: str, vm: str, amounts: tuple[int, int], *, force: bool = False) -> bool:
-        taken: list[str] = []
-        for kind, amount in zip((CPU, MEMORY), amounts, strict=True):
-            if not amount:
-                continue
-            uuid = self.node.uuids.draw()
-            if not ledger.reserve(tx, host, kind, amount, holder=vm, uuid=uuid, force=force):
-                ledger.cancel(tx, taken)
-                return False
-            taken.append(uuid)
-        return True
+    def _take(
+        self,
+        tx: Tx,
+        host: str,
+        msg: ReserveHost | ReserveOnHost,
+        *,
+        force: bool = False,
+        patient: bool = True,
+    ) -> bool:
+        wanted = {kind: amount for kind, amount in ((CPU, msg.cpu), (MEMORY, msg.memory)) if amount}
+        draw = self.node.uuids.draw
+        return ledger.reserve_all(
+            tx, host, wanted, holder=msg.vm_uuid, draw=draw, force=force, patient=patient
+        )
 
 
 def _set_pools(tx: Tx, host_uuid: str, limits: Limits) -> None:

@@ -5,18 +5,24 @@ from __future__ import annotations
 from mgmtnode.contracts.allocator import Candidate, ReserveHost
 from mgmtnode.db.session import Tx
 from mgmtnode.ports import Rng
+from mgmtnode.ring.slots import Slots
 
 
 class LeastVmPreferred:
-    """The fewest VMs first, then the most free memory; equals in random order, so that nodes do not collide."""
+    """The fewest VMs first, then the most free memory. Of equals those that this node looks after, which it can
+    command without asking another one, and where others seldom place at the same time; then in random order."""
 
     fullest_first = False
 
-    def __init__(self, rng: Rng) -> None:
-        self._rng = rng
+    def __init__(self, slots: Slots, rng: Rng) -> None:
+        self._slots, self._rng = slots, rng
 
     def sort(self, tx: Tx, request: ReserveHost, candidates: list[Candidate]) -> list[Candidate]:
-        return sorted(candidates, key=lambda c: (c.vms, -c.memory_free, self._rng.bits(16)))
+        def rank(host: Candidate) -> tuple[int, int, bool, int]:
+            elsewhere = not self._slots.mine(host.host_uuid)
+            return host.vms, -host.memory_free, elsewhere, self._rng.bits(16)
+
+        return sorted(candidates, key=rank)
 
 
 class Random:

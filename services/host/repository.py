@@ -37,6 +37,9 @@ class HostRecord:
         )
 
 
+IDENTITIES = select(host.c.uuid, host.c.identity)
+
+
 class HostRepository:
     """``changed(tx, host)`` is told of every change of a host's row, in the transaction that makes it."""
 
@@ -55,7 +58,7 @@ class HostRepository:
 
     def records(self, tx: Tx) -> list[HostRecord]:
         """All hosts."""
-        rows = tx.execute(select(host.c.uuid, host.c.identity)).mappings()
+        rows = tx.execute(IDENTITIES).mappings()
         identities = {str(row["uuid"]): str(row["identity"]) for row in rows}
         return [HostRecord(each, identities.get(each.uuid, "")) for each in self._query.find(tx, HOST)]
 

@@ -22,6 +22,9 @@ from mgmtnode.jobs.job import SYSTEM, Job
 from mgmtnode.ring.slots import Slots
 from mgmtnode.testing.cloud import Cloud
 
+# The other nodes are made by the tests, on the one that runs.
+pytestmark = pytest.mark.parametrize("flavour", ["sqlite", "postgresql"], indirect=True)
+
 OURS = Address("answers", "c-1")
 
 

@@ -98,7 +98,7 @@ def test_events_are_told_with_what_is_in_them(doc) -> None:
 
 
 def test_the_document_of_a_whole_node_is_valid_and_needs_no_token(cloud: Cloud) -> None:
-    answer = httpx.get(f"{cloud.thread.url}/asyncapi.json")
+    answer = httpx.get(f"{cloud.turn().url}/asyncapi.json")
     assert answer.status_code == 200
     validate(answer.json())
     assert {"vm.create", "host.list", "events.job.ended", "events.vm.created"} <= answer.json()[

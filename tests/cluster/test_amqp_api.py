@@ -21,16 +21,12 @@ from tests.integration.outside import Message, Outside, until
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
 
 VMS, HOSTS = 150, 30
-VHOST = "api"
 SECONDS = 240.0
 
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[LocalCluster]:
-    def where(_: str) -> dict[str, str]:
-        return {"MGMTNODE_API_AMQP_URL": cluster.rabbit.vhost_url(VHOST)}
-
-    cluster = LocalCluster(tmp_path / "cluster", 3, of_node=lambda name: where(name))
+    cluster = LocalCluster(tmp_path / "cluster", 3)
     try:
         start(cluster)
         yield cluster
@@ -47,7 +43,6 @@ def start(cluster: LocalCluster) -> None:
         from mgmtnode.testing.plugin import servers_are_required
 
         (pytest.fail if servers_are_required() else pytest.skip)(str(missing))
-    cluster.rabbit.create_vhost(VHOST)  # until now the nodes have tried in vain
     with Client(cluster.url, ensure_token(cluster)) as client:
         seed_cluster(client, HOSTS)
     for node in cluster.nodes.values():
@@ -59,7 +54,7 @@ def serves(url: str) -> bool:
 
 
 def consumers(cluster: LocalCluster) -> int:
-    with Outside(cluster.rabbit.vhost_url(VHOST), "") as client:
+    with Outside(cluster.amqp_url, "") as client:
         return int(client.channel.queue_declare(topology.REQUESTS, passive=True).method.consumer_count)
 
 
@@ -89,7 +84,7 @@ class Books:
 
 def test_a_killed_node_loses_no_answer_and_no_event(cluster: LocalCluster) -> None:
     assert consumers(cluster) == 3
-    with Outside(cluster.rabbit.vhost_url(VHOST), cluster.token) as outside:
+    with Outside(cluster.amqp_url, cluster.token) as outside:
         [offering] = outside.ask("instance_offering.list", {"q": ["name=small"]}).body["items"]
         outside.listen(topology.EVENTS, "vm.#")
         body = {"instance_offering_uuid": offering["uuid"]}

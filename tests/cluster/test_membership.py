@@ -15,7 +15,8 @@ from mgmtnode.cluster.membership import Membership
 from mgmtnode.cluster.records import Identity, LeaseRow, NodeState
 from mgmtnode.db.engine import open_database
 from mgmtnode.db.schema import upgrade
-from mgmtnode.db.session import SqlDatabase
+from mgmtnode.db.session import SqlDatabase, Tx
+from mgmtnode.errors import DATABASE_DOWN, ApiError
 from mgmtnode.jobs.repository import Fenced, JobRepository
 from mgmtnode.loader import discover
 from mgmtnode.ports import SystemClock, SystemRng, UuidSource
@@ -114,6 +115,47 @@ def test_a_third_node_takes_its_share_from_both_and_moves_nothing_between_them(p
     play(story)
 
 
+class Blinking:
+    """The database, of which ``away`` reads go unanswered."""
+
+    def __init__(self, db: SqlDatabase) -> None:
+        self._db, self.away = db, 0
+        self.dialect = db.dialect
+
+    async def write(self, work: Callable[[Tx], Any]) -> Any:
+        return await self._db.write(work)
+
+    async def read(self, work: Callable[[Tx], Any]) -> Any:
+        if self.away:
+            self.away -= 1
+            raise DATABASE_DOWN.error("gone")
+        return await self._db.read(work)
+
+
+class CountedHeart(NoHeart):
+    def __init__(self) -> None:
+        self.started = 0
+
+    def start(self, pulse: Any, told: Any) -> None:
+        self.started += 1
+
+
+def test_a_node_whose_database_goes_away_while_it_boots_registers_and_enters_once(play: Play) -> None:
+    async def story(db: SqlDatabase) -> None:
+        blinking, heart = Blinking(db), CountedHeart()
+        member = node(blinking, "a")  # type: ignore[arg-type]  # it has what is used of it
+        member._heart = heart
+        for attempt in (member.register, member.enter):
+            blinking.away = 1
+            with pytest.raises(ApiError):
+                await attempt()
+            await attempt()
+        assert (member.incarnation, heart.started, member.state) == (1, 1, NodeState.UP)
+        assert member.lease.valid
+
+    play(story)
+
+
 def test_a_node_that_drains_keeps_nothing_and_a_stopped_one_leaves_nothing_behind(play: Play) -> None:
     async def story(db: SqlDatabase) -> None:
         a, b = await joined(db, "a"), await joined(db, "b")
@@ -126,6 +168,22 @@ def test_a_node_that_drains_keeps_nothing_and_a_stopped_one_leaves_nothing_behin
         found = {status.name: status for status in await db.read(survey.survey)}
         assert found["b"].state is NodeState.LEFT and found["b"].hb_seq is None
         assert found["a"].slots == SLOTS and found["a"].leaving == 0
+
+    play(story)
+
+
+def test_slots_are_to_go_nowhere_when_the_last_node_drains_too(play: Play) -> None:
+    """Their owners would try for ever, and suspend the jobs in them each time."""
+
+    async def story(db: SqlDatabase) -> None:
+        first, second = await joined(db, "a"), await joined(db, "b")
+        await first.withdraw()
+        assert {row.target for row in (await owners(db)).values() if row.owner == "a"} == {"b"}
+        await second.withdraw()
+        rows = (await owners(db)).values()
+        assert {row.target for row in rows} == {None} and {row.owner for row in rows} <= {"a", "b"}
+        await joined(db, "c")
+        assert {row.target for row in (await owners(db)).values()} == {"c"}
 
     play(story)
 

@@ -293,6 +293,15 @@ def test_a_postgresql_without_the_database_or_the_user_is_named(postgres_url: st
     assert "stranger" in line and "sekret" not in line
 
 
+def test_a_database_that_lacks_what_its_revisions_make_is_named(used: Path, data: Path) -> None:
+    shutil.copytree(used, data)
+    with sqlite3.connect(data / "mgmtnode.db") as database:
+        database.execute("drop table mn_lease")
+    database.close()
+    line = refused(*dev(data), code=CONFIGURATION)
+    assert "no such table: mn_lease" in line and "mgmtnode db check" in line
+
+
 def test_a_database_of_a_later_release_is_refused_and_unharmed(used: Path, data: Path) -> None:
     shutil.copytree(used, data)
     with sqlite3.connect(data / "mgmtnode.db") as database:

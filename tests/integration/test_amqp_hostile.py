@@ -12,7 +12,7 @@ import pytest
 
 from mgmtnode.api.amqp import topology
 from mgmtnode.api.amqp.intake import Delivery, Intake, Verdict
-from mgmtnode.bus.amqp import Broker
+from mgmtnode.bus.amqp_link import Broker
 from mgmtnode.ports import SystemRng
 from mgmtnode.testing.cloud import Cloud
 from mgmtnode.testing.servers import RabbitServer
@@ -191,7 +191,7 @@ def test_a_restart_of_the_broker_loses_no_end_and_no_event(
 
 def test_a_reply_queue_that_is_full_costs_nobody_anything(cloud: Cloud, outside: Outside) -> None:
     full = {"x-max-length": 1, "x-overflow": "reject-publish"}
-    outside.channel.queue_declare("full", arguments=full)
+    outside.channel.queue_declare("full", exclusive=True, arguments=full)
     for _ in range(5):
         outside.publish("zone.create", {"name": "z"}, reply_to="full")
     assert outside.ask("session.whoami").status == 200

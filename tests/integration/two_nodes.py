@@ -48,21 +48,21 @@ def vm(node: str) -> str:
     return next(u for u in uuids if "ab"[slot_of(u) % 2] == node)
 
 
-def bus(name: str, url: str, incarnation: int, members: str = "ab") -> Bus:
+def bus(name: str, url: str, incarnation: int, members: str = "ab", ca: str = "") -> Bus:
     slots = Slots(name)
     nodes = dict.fromkeys(members, incarnation)
     slots.replace({slot: SlotOwner("ab"[slot % 2], 1) for slot in range(SLOTS)}, 1, nodes)
     clock, rng = SystemClock(), SystemRng()
-    transport = transport_over(url, address_of(name, incarnation), clock=clock, rng=rng)
+    transport = transport_over(url, address_of(name, incarnation), clock=clock, rng=rng, ca=ca)
     return Bus(name, slots, transport, clock=clock, rng=rng)
 
 
 @asynccontextmanager
 async def two_nodes(
-    url: str, handler: Callable[[str, Any], Awaitable[Answer]]
+    url: str, handler: Callable[[str, Any], Awaitable[Answer]], ca: str = ""
 ) -> AsyncIterator[tuple[Bus, Bus]]:
     incarnation = SystemRng().bits(32)
-    buses = [bus(name, url, incarnation) for name in "ab"]
+    buses = [bus(name, url, incarnation, ca=ca) for name in "ab"]
     for b in buses:
         for message_type in (Ask, AskNode):
             b.handle(message_type, lambda msg, name=b.name: handler(name, msg))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 
 from mgmtnode.db.base import metadata
 from mgmtnode.db.engine import open_database
@@ -86,6 +86,29 @@ class Books(RuleBasedStateMachine):
         if fits:
             self.held[name] = (where, holder, amount, "LIVE")
 
+    @rule(
+        holder=st.sampled_from(HOLDERS),
+        memory=st.integers(0, 12),
+        cpu=st.integers(0, 12),
+        force=st.booleans(),
+    )
+    def reserve_both_or_nothing(self, holder: str, memory: int, cpu: int, force: bool) -> None:
+        amounts, names = {"memory": memory, "cpu": cpu}, [self.draw(), self.draw()]
+        drawn = iter(names)
+
+        def both(tx: Tx) -> bool:
+            return ledger.reserve_all(
+                tx, uuid(1), amounts, holder=holder, draw=lambda: next(drawn), force=force
+            )
+
+        wheres = [(uuid(1), kind) for kind in amounts]
+        room = all(force or self.used(w) + amounts[w[1]] <= self.target.get(w, -1) for w in wheres)
+        fits = self.do(both)
+        assert fits == (room and all(w in self.target for w in wheres))
+        if fits:
+            for name, where in zip(names, wheres, strict=True):
+                self.held[name] = (where, holder, amounts[where[1]], "LIVE")
+
     @rule(address=st.sampled_from(ADDRESSES), holder=st.sampled_from(HOLDERS))
     def take(self, address: str, holder: str) -> None:
         name = self.draw()
@@ -140,6 +163,7 @@ class Books(RuleBasedStateMachine):
         def look(tx: Tx) -> None:
             for where, limit in self.target.items():
                 assert ledger.usage(tx, *where) == (self.used(where), limit)
+                assert _allocations(tx, *where) == sum(place == where for place, *_ in self.held.values())
             assert ledger.units(tx, RANGE) == {a: state for a, (_, state) in self.taken.items()}
             for holder in HOLDERS:
                 sums: dict[tuple[str, str], int] = {}
@@ -151,6 +175,11 @@ class Books(RuleBasedStateMachine):
                 assert ledger.held(tx, holder) == wanted
 
         self.do(look)
+
+
+def _allocations(tx: Tx, pool_uuid: str, kind: str) -> int:
+    where = pool.c.resource_uuid == pool_uuid, pool.c.kind == kind
+    return int(tx.execute(select(pool.c.allocations).where(*where)).scalar_one())
 
 
 def test_the_books_agree_with_the_model(db: SqlDatabase) -> None:
@@ -182,7 +211,7 @@ def test_a_shrunk_pool_drains_to_its_new_limit(db: SqlDatabase) -> None:
 
 
 def test_a_negative_reservation_is_a_bug(db: SqlDatabase) -> None:
-    with pytest.raises(ValueError, match="reservation of -1"):
+    with pytest.raises(ValueError, match="a reservation of"):
         db.run(lambda tx: ledger.reserve(tx, uuid(1), "cpu", -1, holder=uuid(2), uuid=uuid(3)))
 
 
@@ -206,3 +235,26 @@ def test_the_last_unit_goes_to_one_of_many_at_once(postgres_url: str) -> None:
         await db.close()
 
     asyncio.run(story())
+
+
+def test_who_is_not_patient_does_not_wait_for_another_transaction(postgres_url: str) -> None:
+    db = open_database(postgres_url, SystemClock())
+
+    def take(tx: Tx, n: int, *, patient: bool) -> bool:
+        amounts, names = {"cpu": 1, "memory": 1}, iter([uuid(100 + n), uuid(200 + n)])
+        return ledger.reserve_all(
+            tx, uuid(1), amounts, holder=uuid(n), draw=lambda: next(names), patient=patient
+        )
+
+    def while_one_takes(tx: Tx) -> tuple[bool, bool]:
+        return take(tx, 1, patient=False), db.run(lambda other: take(other, 2, patient=False))
+
+    try:
+        db.run(lambda tx: metadata.create_all(tx.connection, tables=CORE_TABLES))
+        for kind in ("cpu", "memory"):
+            db.run(lambda tx, kind=kind: ledger.set_pool(tx, uuid(1), kind, 5))  # type: ignore[misc]
+        assert db.run(while_one_takes) == (True, False)
+        assert db.run(lambda tx: take(tx, 3, patient=False))
+        assert db.run(lambda tx: ledger.usage(tx, uuid(1), "cpu")) == (2, 5)
+    finally:
+        db.engine.dispose()

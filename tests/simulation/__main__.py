@@ -62,10 +62,9 @@ def _show(outcome: Outcome) -> None:
     schedule = outcome.schedule
     print(f"seed {schedule.seed}, {schedule.nodes} nodes")
     print("faults", *schedule.faults, "requests", *schedule.asks, "trace", sep="\n  ")
-    print(outcome.trace, end="")
+    print(*outcome.told(), sep="\n")
     print(f"{outcome.jobs} jobs, {outcome.deeds} host commands, {outcome.seconds:.0f} virtual seconds")
-    print(f"trace {outcome.digest}")
-    print(*(f"WRONG: {what}" for what in outcome.wrong), sep="\n")
+    print(f"trace {outcome.digest}", "failed" if outcome.wrong else "nothing wrong", sep=": ")
 
 
 def _many(options: argparse.Namespace) -> int:

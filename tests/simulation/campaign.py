@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 
+from msgspec.structs import replace
+
 from mgmtnode.testing.simulation.faults import Fault
 from mgmtnode.testing.simulation.shrink import shrink
 from tests.simulation.mutants import MUTANTS
@@ -75,20 +77,36 @@ def caught(mutant: str, seeds: Iterable[int], *, enough: int = 1, nodes: int = 0
 
 
 def small(schedule: Schedule, mutant: str = "") -> Schedule:
-    """The same failure with as few faults and requests as will do."""
+    """The same failure with as few faults and requests as will do, and these as plain as will do."""
     wanted = _kind(run(schedule, mutant, hasty=True))
+
+    def fails(tried: Schedule) -> bool:
+        return _kind(run(tried, mutant, hasty=True)) == wanted
+
     parts: list[Fault | Ask] = [*schedule.faults, *schedule.asks]
+    left = _rebuilt(schedule, shrink(parts, lambda kept: fails(_rebuilt(schedule, kept))))
+    again = True
+    while again:
+        plainer = next((tried for tried in _plainer(left) if fails(tried)), None)
+        left, again = plainer or left, plainer is not None
+    return left
 
-    def rebuilt(kept: Iterable[Fault | Ask]) -> Schedule:
-        left = list(kept)
-        return Schedule(
-            seed=schedule.seed,
-            nodes=schedule.nodes,
-            asks=[part for part in left if isinstance(part, Ask)],
-            faults=[part for part in left if isinstance(part, Fault)],
-        )
 
-    return rebuilt(shrink(parts, lambda kept: _kind(run(rebuilt(kept), mutant, hasty=True)) == wanted))
+def _rebuilt(schedule: Schedule, kept: Iterable[Fault | Ask]) -> Schedule:
+    parts = list(kept)
+    asks = [part for part in parts if isinstance(part, Ask)]
+    return replace(schedule, asks=asks, faults=[part for part in parts if isinstance(part, Fault)])
+
+
+def _plainer(schedule: Schedule) -> Iterator[Schedule]:
+    """With one of its requests asked more plainly."""
+    plain = {"how": "", "twice": False, "hasty": False, "cancel": 0.0, "deadline": 0.0}
+    for index, ask in enumerate(schedule.asks):
+        for name, value in plain.items():
+            if getattr(ask, name) != value:
+                asks = list(schedule.asks)
+                asks[index] = replace(ask, **{name: value})
+                yield replace(schedule, asks=asks)
 
 
 def mutants() -> list[str]:

@@ -10,25 +10,30 @@ from random import Random
 from typing import Any, TypeVar
 
 from mgmtnode.bus.message import ApiJob
-from mgmtnode.contracts.host import EnableHost, MaintainHost
+from mgmtnode.contracts.config import UpdateGlobalConfig
+from mgmtnode.contracts.host import DeleteHost, DisableHost, EnableHost, MaintainHost, ReconnectHost
 from mgmtnode.contracts.vm import (
     AttachNic,
     ChangeVmOffering,
     CreateVm,
     DestroyVm,
+    DetachNic,
+    ExpungeVm,
     MigrateVm,
     PauseVm,
     RebootVm,
+    RecoverVm,
     ResumeVm,
     StartVm,
     StopVm,
 )
+from mgmtnode.contracts.zone import DeleteZone
 from mgmtnode.errors import ApiError, Category
 from mgmtnode.jobs.job import SYSTEM, Job
 from mgmtnode.jobs.jobs import Jobs
 from mgmtnode.testing.simulation.world import World
-from tests.simulation.schedule import Ask, Kind
-from tests.simulation.site import GIB, Site
+from tests.simulation.schedule import HOST_KINDS, OPTIONS, Ask, Kind
+from tests.simulation.site import GIB, Site, host
 
 T = TypeVar("T")
 AGAIN = (Category.UNAVAILABLE, Category.TIMEOUT)
@@ -37,16 +42,17 @@ LOOK = 1.0
 PATIENCE = 120.0  # seconds a client goes on asking
 
 ACTIONS: dict[Kind, Callable[[str], ApiJob[Any]]] = {
-    Kind.START: lambda uuid: StartVm(uuid=uuid),
-    Kind.STOP: lambda uuid: StopVm(uuid=uuid),
     Kind.REBOOT: lambda uuid: RebootVm(uuid=uuid),
     Kind.PAUSE: lambda uuid: PauseVm(uuid=uuid),
     Kind.RESUME: lambda uuid: ResumeVm(uuid=uuid),
-    Kind.MIGRATE: lambda uuid: MigrateVm(uuid=uuid),
     Kind.RESIZE: lambda uuid: ChangeVmOffering(uuid=uuid, cpu=2, memory=2 * GIB),
-    Kind.DESTROY: lambda uuid: DestroyVm(uuid=uuid),
+    Kind.RECOVER: lambda uuid: RecoverVm(uuid=uuid),
+    Kind.EXPUNGE: lambda uuid: ExpungeVm(uuid=uuid),
     Kind.MAINTAIN: lambda uuid: MaintainHost(uuid=uuid),
     Kind.ENABLE: lambda uuid: EnableHost(uuid=uuid),
+    Kind.DISABLE: lambda uuid: DisableHost(uuid=uuid),
+    Kind.RECONNECT: lambda uuid: ReconnectHost(uuid=uuid),
+    Kind.REMOVE: lambda uuid: DeleteHost(uuid=uuid),
 }
 
 
@@ -66,6 +72,7 @@ class Clients:
         self._rng = Random(f"{world.seed} clients")
         self.promises: list[Promise] = []
         self.vms: dict[int, str] = {}
+        self.hosts = list(site.hosts.values())
 
     async def run(self, asks: Sequence[Ask]) -> None:
         """Returns when all clients have got what they wait for, or have given up."""
@@ -85,14 +92,49 @@ class Clients:
             await self._ask(promise, message)
 
     def _message(self, ask: Ask) -> ApiJob[Any] | None:
+        """None if what it is about was never there."""
+        if ask.kind is Kind.RAZE:
+            return DeleteZone(uuid=self._site.zone)
+        if ask.kind is Kind.CONFIGURE:
+            name, value = OPTIONS[ask.of]
+            return UpdateGlobalConfig(uuid=self._site.configs[name], value=value)
+        if ask.kind is Kind.ADD:
+            return host(f"host-{ask.of + 1}", self._site.cluster)
+        if ask.kind in HOST_KINDS:
+            return ACTIONS[ask.kind](self.hosts[ask.of])
         if ask.kind is Kind.CREATE:
-            return CreateVm(name=f"vm-{ask.of}", cpu=1, memory=GIB, l3_network_uuids=[self._site.network])
-        if ask.kind in (Kind.MAINTAIN, Kind.ENABLE):
-            return ACTIONS[ask.kind](list(self._site.hosts.values())[ask.of])
+            return self._create(ask)
         uuid = self.vms.get(ask.of)
-        if uuid and ask.kind is Kind.ATTACH:
-            return AttachNic(uuid=uuid, l3_network_uuid=self._site.network)
-        return ACTIONS[ask.kind](uuid) if uuid else None
+        return self._of_vm(ask, uuid) if uuid else None
+
+    def _create(self, ask: Ask) -> CreateVm:
+        return CreateVm(
+            name=f"vm-{ask.of}",
+            cpu=1,
+            memory=GIB,
+            l3_network_uuids=[self._site.network],
+            host_uuid=self.hosts[ask.host] if ask.how == "to" else None,
+            start=ask.how != "stopped",
+        )
+
+    def _of_vm(self, ask: Ask, uuid: str) -> ApiJob[Any] | None:
+        to, force = self.hosts[ask.host] if ask.how == "to" else None, ask.how == "force"
+        match ask.kind:
+            case Kind.START:
+                return StartVm(uuid=uuid, host_uuid=to)
+            case Kind.MIGRATE:
+                return MigrateVm(uuid=uuid, host_uuid=to)
+            case Kind.STOP:
+                return StopVm(uuid=uuid, force=force)
+            case Kind.DESTROY:
+                return DestroyVm(uuid=uuid, force=force)
+            case Kind.ATTACH:
+                return AttachNic(uuid=uuid, l3_network_uuid=self._site.network)
+            case Kind.DETACH:
+                nics = self._world.server.rows("SELECT uuid FROM nic WHERE vm_uuid = ? ORDER BY uuid", uuid)
+                return DetachNic(uuid=uuid, nic_uuid=nics[-1][0]) if nics else None
+            case _:
+                return ACTIONS[ask.kind](uuid)
 
     async def _ask(self, promise: Promise, message: ApiJob[Any]) -> None:
         copies = [self._accepted(promise, message) for _ in range(1 + promise.ask.twice)]
@@ -102,6 +144,8 @@ class Clients:
             return
         if promise.ask.kind is Kind.CREATE:
             self.vms[promise.ask.of] = job.resource_uuid
+        elif promise.ask.kind is Kind.ADD:
+            self.hosts[promise.ask.of] = job.resource_uuid
         if promise.ask.cancel:
             await asyncio.sleep(promise.ask.cancel)
             await self._persist(lambda jobs: jobs.cancel(job.uuid, SYSTEM))

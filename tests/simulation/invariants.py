@@ -7,21 +7,28 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
+from mgmtnode.agents.port import OLD, REUSED, STALE
+from mgmtnode.errors import INTERNAL
 from mgmtnode.testing.simulation.world import World
 from tests.simulation.clients import Clients
 from tests.simulation.rack import Rack
-from tests.simulation.schedule import Kind
 
 OPEN = "('Pending', 'Running', 'RollingBack')"
 TERMINAL = ("Succeeded", "Failed", "Cancelled")
 ALIVE = ("Running", "Paused")
+COLLIDES = "the change collides with another one"  # a constraint of the database that nobody thought of
+REFUSED = (STALE.id, OLD.id, REUSED.id)  # what hosts tell who is not the owner any more, and nobody else
+BEHIND = " is behind "  # how they say it
 ENDS = {
-    Kind.CREATE: "Running",
-    Kind.START: "Running",
-    Kind.REBOOT: "Running",
-    Kind.RESUME: "Running",
-    Kind.PAUSE: "Paused",
-    Kind.STOP: "Stopped",
+    "vm.create": "Running",
+    "vm.start": "Running",
+    "vm.reboot": "Running",
+    "vm.resume": "Running",
+    "vm.pause": "Paused",
+    "vm.stop": "Stopped",
+    "vm.recover": "Stopped",
 }
 
 
@@ -29,7 +36,8 @@ class Watch:
     """Hears every committed change of a job or a slot, and says at once what is wrong with it."""
 
     def __init__(self, world: World) -> None:
-        self._world = world
+        assert isinstance(world.hosts, Rack)
+        self._world, self._hosts = world, world.hosts
         self._runs: dict[str, str] = {}
         self._last: dict[str, tuple[int, str]] = {}
         self._ended: set[str] = set()
@@ -54,6 +62,7 @@ class Watch:
             self._begin(uuid, resource, seq)
         if new in TERMINAL:
             self._ended.add(uuid)
+            self._hosts.check_holdings()
             if self._runs.get(resource) == uuid:
                 del self._runs[resource]
 
@@ -80,6 +89,14 @@ class Watch:
         if machine is not None and machine.life is None and machine.killed_at is not None:
             self.takeovers.append(world.loop.time() - machine.killed_at)
 
+    def _owed(self, writer: str, host: str, resource: str, reason: str) -> None:
+        self._world.trace(writer, f"{_short(host)} owes to clean up {_short(resource)}: {reason}")
+        if BEHIND in reason:
+            self._world.fail(f"I17 the owner of a job on {resource} was refused by {host}: {reason}")
+
+    def _paid(self, writer: str, host: str, resource: str) -> None:
+        self._world.trace(writer, f"{_short(host)} owes nothing more for {_short(resource)}")
+
     def _slot(self, writer: str, slot: int, *change: Any) -> None:
         self._world.fail(f"I1 {writer} changed slot {slot} from (owner, epoch) {change[:2]} to {change[2:]}")
 
@@ -105,9 +122,11 @@ class Books:
                 "SELECT resource_uuid FROM job WHERE api = 'vm.resize' AND state IN ('Failed', 'Cancelled')"
             )
         }
+        self.excused = world.hosts.excused
+        known = {name: uuid for uuid, name in self.hosts.items()}
         self.there = [
-            (uuid, vm.uuid, str(vm.power), vm.cpu, vm.memory)
-            for uuid, name in self.hosts.items()
+            (known.get(name, name), vm.uuid, str(vm.power), vm.cpu, vm.memory)
+            for name in world.hosts.names
             for vm in world.hosts.agent(name).host.inventory()
         ]
 
@@ -169,13 +188,16 @@ class Books:
         for host, uuid, power, cpu, memory in self.there:
             there[uuid].append((host, power, cpu, memory))
         for uuid, (state, host, *size) in self.vms.items():
+            if uuid in self.excused:
+                continue
             found = there.pop(uuid, [])
             wanted = [(host, state)] if state in (*ALIVE, "Crashed") else []
             if [entry[:2] for entry in found] != wanted:
                 yield f"I10 VM {uuid} is recorded as {wanted or state}, hosts say {found}"
             elif found and state in ALIVE and not self._fits(uuid, size, found[0][2:]):
                 yield f"I10 VM {uuid} is recorded with {size}, its host gave it {found[0][2:]}"
-        for uuid, found in there.items():
+        for uuid in sorted(there.keys() - self.excused):
+            found = there[uuid]
             yield f"I10 VM {uuid} is nobody's and runs: {found}"
 
     def _fits(self, uuid: str, recorded: list[int], real: tuple[int, int]) -> bool:
@@ -197,11 +219,39 @@ def at_the_end(world: World, clients: Clients) -> Iterator[str]:
         " HAVING count(*) <> max(revision)"
     ):
         yield f"I12 {resource} has {count} events up to revision {last}"
+    for job, ends in rows(
+        f"SELECT uuid, (SELECT count(*) FROM event WHERE resource_uuid = job.uuid AND name = 'job.ended')"
+        f" FROM job WHERE state NOT IN {OPEN}"
+    ):
+        if ends != 1:
+            yield f"I12 the end of job {job} was told {ends} times"
+    for job, api, error in rows("SELECT uuid, api, error FROM job WHERE error IS NOT NULL"):
+        code = msgspec.json.decode(error)["code"]
+        if code in REFUSED:
+            yield f"I17 job {job} {api}, though its owner's to run, was refused by its host: {error}"
+        if code == INTERNAL.id or COLLIDES in error:
+            yield f"I18 job {job} {api} ended in {error}"
+    yield from _changes(world)
     yield from _promises(world, clients)
     books = Books(world)
     yield from books.unsettled()
     yield from books.wrong()
     yield from _results(books, clients, world)
+
+
+def _changes(world: World) -> Iterator[str]:
+    """I12: each change of a VM's state goes on from where the one before led to."""
+    state: dict[str, str] = {}
+    for vm, body in world.server.rows(
+        "SELECT resource_uuid, body FROM event WHERE name = 'vm.state-changed' ORDER BY resource_uuid, revision"
+    ):
+        change = msgspec.json.decode(body)
+        if state.get(vm, change["before"]) != change["before"]:
+            yield f"I12 VM {vm} went from {change['before']}, and was {state[vm]}"
+        state[vm] = change["after"]
+    for vm, recorded in world.server.rows("SELECT uuid, state FROM vm"):
+        if state.get(vm, recorded) != recorded:
+            yield f"I12 VM {vm} is {recorded}, and its events say {state[vm]}"
 
 
 def _promises(world: World, clients: Clients) -> Iterator[str]:
@@ -218,21 +268,19 @@ def _promises(world: World, clients: Clients) -> Iterator[str]:
 def _results(books: Books, clients: Clients, world: World) -> Iterator[str]:
     """What a client was told last of a VM is what there is, unless something happened to the VM from below."""
     rows = world.server.rows(
-        "SELECT resource_uuid, api, state FROM job WHERE resource_type = 'vm' AND state <> 'Cancelled' ORDER BY seq"
+        "SELECT resource_uuid, api, state, payload FROM job"
+        " WHERE resource_type = 'vm' AND state <> 'Cancelled' ORDER BY seq"
     )
-    last = {resource: (api, state) for resource, api, state in rows}
-    for resource, (api, state) in last.items():
-        there = resource in books.vms
-        if api == "vm.create" and state == "Failed" and there:
+    last = {resource: (api, state, msgspec.json.decode(payload)) for resource, api, state, payload in rows}
+    for resource, (api, state, asked) in last.items():
+        found = books.vms[resource][0] if resource in books.vms else None
+        if api == "vm.create" and state == "Failed" and found:
             yield f"I11 the create of {resource} failed and it is there"
-        if api == "vm.delete" and state == "Succeeded" and there:
-            yield f"I11 {resource} was destroyed and is there"
-        if (
-            api in ("vm.create", "vm.start")
-            and state == "Succeeded"
-            and (not there or books.vms[resource][0] != "Running")
-        ):
-            yield f"I10 the {api} of {resource} succeeded and it is {books.vms.get(resource)}"
+        if api in ("vm.delete", "vm.expunge") and state == "Succeeded" and found not in (None, "Destroyed"):
+            yield f"I11 {resource} was destroyed and is {found}"
+        wanted = "Stopped" if asked.get("start") is False else ENDS.get(api)
+        if state == "Succeeded" and wanted and found != wanted:
+            yield f"I10 the {api} of {resource} succeeded and it is {found}"
 
 
 def _sum(rows: list[Any]) -> dict[Any, int]:

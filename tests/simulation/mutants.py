@@ -176,9 +176,10 @@ def _no_dedup() -> list[Change]:
 def _no_unique_address() -> list[Change]:
     real = DatabaseServer.restore
 
-    def restore(self: DatabaseServer, saved: bytes) -> None:
+    def restore(self: DatabaseServer, saved: Any) -> None:
         real(self, saved)
         self.script("DROP INDEX uq_allocation_pool_unit")
+        self.script("DROP INDEX uq_nic_l3_network_uuid_ip_number")
 
     return [(DatabaseServer, "restore", restore)]
 
@@ -223,14 +224,23 @@ MUTANTS: dict[str, Mutant] = {
     "rollback": Mutant("a rollback is not written down before it begins", _rollback_not_written),
     "cas": Mutant("writes of running jobs compare nothing", _no_cas),
     "share": Mutant("a claim does not lock its slot", _no_share_lock),
-    "claim": Mutant("no row says which job has a resource", _no_claim),
-    "turns": Mutant("a job does not wait for earlier ones", _no_turns),
-    "turns+claim": Mutant("neither", _no_turns_no_claim),
+    "claim": Mutant("no row says which job has a resource", _no_claim, second_line=True),
+    "turns": Mutant("a job does not wait for earlier ones", _no_turns, second_line=True),
+    "turns+claim": Mutant("neither", _no_turns_no_claim, second_line=True),
     "key": Mutant("idempotency keys are ignored", _no_key),
-    "gate": Mutant("no lease stops a node", _no_gate),
+    "gate": Mutant("no lease stops a node", _no_gate, second_line=True),
+    "share+gate": Mutant(
+        "a claim does not lock its slot, and no lease stops it", lambda: [*_no_share_lock(), *_no_gate()]
+    ),
+    "refence+gate": Mutant(
+        "open jobs are not fenced, and no lease stops a node", lambda: [*_no_refencing(), *_no_gate()]
+    ),
+    "rollback+order": Mutant(
+        "rollbacks not written, old orders not refused", lambda: [*_rollback_not_written(), *_no_order()]
+    ),
     "refence": Mutant("a takeover does not fence open jobs", _no_refencing),
     "epoch": Mutant("slots change hands without a new epoch", _no_new_epochs),
-    "dedup": Mutant("calls that come again run again", _no_dedup),
+    "dedup": Mutant("calls that come again run again", _no_dedup, second_line=True),
     "address": Mutant("no index keeps addresses unique", _no_unique_address),
     "quarantine": Mutant("what may be in use is handed out", _no_quarantine),
     "debts": Mutant("what could not be undone is forgotten", _no_debts),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any
 
@@ -11,7 +11,7 @@ from mgmtnode.agents.backend import Settled
 from mgmtnode.agents.port import Command, Sealed
 from mgmtnode.agents.register import CommandRegister
 from mgmtnode.agents.repository import RegisterRepository
-from mgmtnode.contracts.hypervisor import VmAction
+from mgmtnode.contracts.hypervisor import VmAction, VmSpec
 from mgmtnode.contracts.simulator import Fault as HostFault
 from mgmtnode.contracts.simulator import FaultKind as HostFaultKind
 from mgmtnode.ports import UuidSource
@@ -28,6 +28,9 @@ from services.simulator.vm import ALIVE
 HOSTS = 4
 LAUNCH = 0.7  # seconds a command takes on average
 MOVE = 1.5
+HELD = """SELECT allocation.resource_uuid, unit, host.management_ip FROM allocation
+    LEFT JOIN host ON host.uuid = pool_uuid WHERE kind IN ('ip', 'memory')"""
+ENDED = ("Succeeded", "Failed", "Cancelled")
 FOREVER = 1_000_000.0
 
 
@@ -45,6 +48,10 @@ class Leisure(Pace):
 
 class Deed(list[Any]):
     """One command that an agent carried out: [host, identity, resource, order, fence, action, how it ended]."""
+
+    def __str__(self) -> str:
+        host, _, resource, order, fence, action, how = self
+        return f"{action} {resource} {order} under fence {fence} on {host} ({how})"
 
 
 class Watched(CommandRegister):
@@ -74,7 +81,7 @@ class Watched(CommandRegister):
             self._rack.ended(deed, "cut off")
             raise
         self._rack.ended(deed, "failed" if settled.problem else "done")
-        self._rack.check_addresses()
+        self._rack.check_holdings()
         return settled
 
     async def _die(self) -> None:
@@ -84,7 +91,8 @@ class Watched(CommandRegister):
 
 
 class Rack(SimulatedHosts):
-    """``deeds``: all that agents carried out, in order; ``at_work``: what they are at now, by host and resource."""
+    """``deeds``: all that agents carried out, in order; ``at_work``: what they are at now, by host and resource.
+    ``excused``: VMs of which a host whose disk was replaced has begun a command after its job."""
 
     scheme = "http"  # as if they were in a process of their own
 
@@ -95,6 +103,8 @@ class Rack(SimulatedHosts):
         pace.chance = Random(f"{world.seed} rack")
         super().__init__(":memory:", rng, UuidSource(VirtualClock(world.loop), rng), pace=pace, inline=True)
         self.names: Sequence[str] = [f"host-{number}" for number in range(1, HOSTS + 1)]
+        self._identities: dict[str, str] = {}
+        self.excused: set[str] = set()
         self.deeds: list[Deed] = []
         self.at_work: dict[tuple[str, str], Deed] = {}
         self._last: dict[tuple[str, str, str], Deed] = {}
@@ -102,8 +112,7 @@ class Rack(SimulatedHosts):
 
     def power_on(self) -> None:
         """Always in this order, so that the identities are the ones that the database knows."""
-        for name in self.names:
-            self.find(name)
+        self._identities = {name: self.find(name).register.identity for name in self.names}
 
     def name_of(self, address: str) -> str:
         """From http://rack/agents/NAME."""
@@ -129,9 +138,17 @@ class Rack(SimulatedHosts):
                 )
             case "fail":
                 agent.host.faults.add(HostFault(kind=HostFaultKind.FAIL, times=1))
+            case "fails" | "hangs":
+                kind = HostFaultKind.FAIL if fault.what == "fails" else HostFaultKind.HANG
+                agent.host.faults.add(HostFault(kind=kind))
+                self._world.loop.call_later(fault.seconds, self._mend, fault.target)
             case "vm":
                 if running := sorted(vm.uuid for vm in agent.host.inventory()):
                     agent.host.crash(running[0])
+            case "power":
+                for vm in agent.host.inventory():
+                    agent.host.crash(vm.uuid)
+                self.crash(fault.target, fault.seconds)
 
     def crash(self, name: str, seconds: float) -> None:
         """The agent's process dies, and is started again after a while. The VMs live on."""
@@ -140,6 +157,14 @@ class Rack(SimulatedHosts):
         agent.host.faults.add(HostFault(kind=HostFaultKind.DISCONNECT))
         self._world.loop.spawn(agent.register.stop(), name)
         self._world.loop.call_later(seconds, self._restart, name, agent)
+
+    def _mend(self, name: str) -> None:
+        """What failed or hung works again; an agent that is away stays so."""
+        agent = self.agent(name)
+        away = [fault for fault in agent.host.faults.now if fault.kind is HostFaultKind.DISCONNECT]
+        agent.host.faults.clear()
+        for fault in away:
+            agent.host.faults.add(fault)
 
     def _restart(self, name: str, dead: SimulatedAgent) -> None:
         if self._agents[name] is dead:
@@ -170,6 +195,7 @@ class Rack(SimulatedHosts):
             )
         self.at_work[host, resource] = deed
         self._check_order(host, identity, deed)
+        self._check_job(deed)
         return deed
 
     def ended(self, deed: Deed, how: str) -> None:
@@ -181,27 +207,51 @@ class Rack(SimulatedHosts):
         key = (host, identity, resource)
         self._seals[key] = max(fence, self._seals.get(key, 0))
 
-    def check_addresses(self) -> None:
-        """No two VMs have one address, whatever the books say."""
+    def check_holdings(self) -> None:
+        """No two VMs have one address, whatever the books say; and what runs holds its address, and its memory of the
+        host where it runs."""
         seen: dict[str, str] = {}
+        books = self._world.server.rows(HELD)
+        held = {(vm, what) for vm, what, _ in books} | {(vm, host) for vm, _, host in books}
+        for name, vm in self._alive():
+            if self.agent(name).register.identity != self._identities[name]:
+                continue  # as above
+            wanted = [name, *(nic.ip for nic in vm.nics if nic.ip)]
+            for ip in wanted[1:]:
+                if seen.setdefault(ip, vm.uuid) != vm.uuid:
+                    self._world.fail(f"I9 {vm.uuid} and {seen[ip]} both run with the address {ip}")
+            for what in wanted:
+                if (vm.uuid, what) not in held:
+                    self._world.fail(f"I8 {vm.uuid} runs on {name}, and does not hold its part of {what}")
+
+    def _alive(self) -> Iterator[tuple[str, VmSpec]]:
         for name in self.names:
             host = self.agent(name).host
             for there in host.inventory():
                 vm = host.find(there.uuid)
-                for nic in vm.spec.nics if vm is not None and vm.power in ALIVE else ():
-                    if nic.ip and seen.setdefault(nic.ip, there.uuid) != there.uuid:
-                        self._world.fail(
-                            f"I9 {there.uuid} and {seen[nic.ip]} both run with the address {nic.ip}"
-                        )
+                if vm is not None and vm.power in ALIVE:
+                    yield name, vm.spec
 
     def _check_order(self, host: str, identity: str, deed: Deed) -> None:
         key = (host, identity, deed[2])
         last = self._last.get(key)
         if last is not None and (deed[3] < last[3] or (deed[3] == last[3] and last[-1] != "cut off")):
-            self._world.fail(f"I3 out of order on {host}: {list(deed)} after {list(last)}")
+            self._world.fail(f"I3 out of order: {deed} after {last}")
         if deed[4] < self._seals.get(key, 0):
-            self._world.fail(f"I17 {list(deed)} began below the sealed fence {self._seals[key]}")
+            self._world.fail(f"I17 {deed} began below the sealed fence {self._seals[key]}")
         self._last[key] = deed
+
+    def _check_job(self, deed: Deed) -> None:
+        """Once a job was taken over and has ended, nothing begins any more that its earlier owners sent."""
+        forgot = deed[1] != self._identities[deed[0]]
+        run_no, fence = deed[3][0], deed[4]
+        for state, over in self._world.server.rows("SELECT state, fence FROM job WHERE seq = ?", run_no):
+            if state not in ENDED:
+                continue
+            if forgot:  # a limit that no system lifts
+                self.excused.add(deed[2])
+            elif fence < over:
+                self._world.fail(f"I17 {deed} began after its job ended as {state} under {over}")
 
     def _power_on(self, name: str) -> SimulatedAgent:
         faults = HostFaults(name, self._rng)

@@ -21,6 +21,7 @@ from tests.simulation.mutants import mutated
 from tests.simulation.rack import Rack
 from tests.simulation.schedule import Schedule
 from tests.simulation.site import Site, site
+from tests.simulation.telling import readable
 
 LONGEST = 400.0  # seconds that all may take to be quiet, once everything works again
 LOOK = 1.5
@@ -30,7 +31,7 @@ CALM = 4  # so many looks in a row find nothing open
 @dataclass(frozen=True)
 class Outcome:
     """``wrong``: what must not have happened, the first first. ``takeovers``: seconds from each node's end until others
-    had its slots, one for each slot."""
+    had its slots, one for each slot. ``names``: of VMs, hosts and jobs, by uuid."""
 
     schedule: Schedule
     wrong: list[str]
@@ -41,6 +42,12 @@ class Outcome:
     jobs: int
     deeds: int
     takeovers: list[float]
+    names: dict[str, str]
+
+    def told(self) -> list[str]:
+        """The trace, and what was wrong, for people."""
+        wrong = (f"WRONG: {what}" for what in self.wrong)
+        return list(readable("\n".join((*self.trace.splitlines(), *wrong)), self.names))
 
 
 class Alarm(logging.Handler):
@@ -73,12 +80,13 @@ def run(schedule: Schedule, mutant: str = "", *, hasty: bool = False) -> Outcome
 def _run(schedule: Schedule, ground: Site, hasty: bool) -> Outcome:
     world = ground.world(schedule.seed)
     world.hasty = hasty
+    clients = Clients(world, ground)
     watch = world.server.audit = Watch(world)
     alarm = Alarm(world)
     logging.getLogger().addHandler(alarm)
     gc.disable()
     try:
-        world.loop.run_until_complete(_play(world, ground, schedule))
+        world.loop.run_until_complete(_play(world, clients, schedule))
     except (Deadlock, Livelock) as exc:
         world.fail(f"I16 {exc!r}")
     except WentWrong:
@@ -98,17 +106,23 @@ def _run(schedule: Schedule, ground: Site, hasty: bool) -> Outcome:
         watch.accepted,
         len(world.hosts.deeds),
         watch.takeovers,
+        _names(world, clients),
     )
 
 
-async def _play(world: World, ground: Site, schedule: Schedule) -> None:
+def _names(world: World, clients: Clients) -> dict[str, str]:
+    vms = {uuid: f"vm-{number}" for number, uuid in clients.vms.items()}
+    hosts = {uuid: f"host-{number + 1}" for number, uuid in enumerate(clients.hosts)}
+    return vms | hosts | {uuid: f"job-{seq}" for uuid, seq in world.server.rows("SELECT uuid, seq FROM job")}
+
+
+async def _play(world: World, clients: Clients, schedule: Schedule) -> None:
     assert isinstance(world.hosts, Rack)
     world.hosts.power_on()
     for number in range(1, schedule.nodes + 1):
         world.start(f"n{number}")
     for fault in schedule.faults:
         world.loop.call_at(fault.at, world.strike, fault)
-    clients = Clients(world, ground)
     at_work = world.loop.spawn(clients.run(schedule.asks))
     over = max((fault.at + fault.seconds for fault in schedule.faults), default=0.0)
     await asyncio.wait((at_work,), timeout=over)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -24,14 +25,15 @@ from mgmtnode.testing.simulation.database import DatabaseServer
 from mgmtnode.testing.simulation.world import World
 from services.simulator.properties import AGENTS_URL
 from tests.simulation.rack import Rack
+from tests.simulation.schedule import OPTIONS
 
 GIB = 1 << 30
-HOST_CPU, HOST_MEMORY = 8, 8 * GIB
-NETWORK = "10.0.0.0/27"  # 29 addresses: few enough to be fought for
+HOST_CPU, HOST_MEMORY = 4, 3 * GIB
+NETWORK = "10.0.0.0/29"  # 5 addresses: few enough to be fought for
 SETTINGS: dict[str, Any] = {
     "simulator.answer_seconds": 4,
     "simulator.command_seconds": 60,
-    "job.undo_seconds": 30,
+    "job.undo_seconds": 6,
     "host.ping_interval": 6,
     "host.vm_sync_interval": 1,
     "host.ping_failures": 2,
@@ -39,6 +41,8 @@ SETTINGS: dict[str, Any] = {
     "host.forget_interval": 10,
     "host.unknown_after": 20,
     "vm.deletion_policy": "Direct",
+    "vm.expunge_period": 10,
+    "vm.expunge_interval": 15,
     "allocator.reserved_memory": 0,
 }
 
@@ -48,14 +52,16 @@ ENVIRONMENT = {AGENTS_URL.env: "http://rack", core.DRAIN_SECONDS.env: "8"}
 
 @dataclass(frozen=True)
 class Site:
-    """``database``: its content. ``hosts``: uuid by name."""
+    """``database``: its content. ``hosts``: uuid by name. ``configs``: those that schedules change, uuid by name."""
 
     manifests: Sequence[ServiceManifest]
     server: DatabaseServer
-    database: bytes
+    database: sqlite3.Connection
     zone: str
+    cluster: str
     network: str
     hosts: dict[str, str]
+    configs: dict[str, str]
 
     def world(self, seed: int) -> World:
         self.server.restore(self.database)
@@ -72,8 +78,11 @@ def site() -> Site:
     made = world.loop.run_until_complete(_make(world))
     assert not world.wrong, world.wrong
     world.end()
-    hosts = {name: made[name] for name in made if name.startswith("host-")}
-    return Site(manifests, server, server.save(), made["zone"], made["network"], hosts)
+    hosts = {name: made[name] for name in world.hosts.names}
+    configs = {name: made[name] for name, _ in OPTIONS}
+    return Site(
+        manifests, server, server.save(), made["zone"], made["cluster"], made["network"], hosts, configs
+    )
 
 
 async def _make(world: World) -> dict[str, str]:
@@ -86,16 +95,14 @@ async def _make(world: World) -> dict[str, str]:
     async def make(name: str, message: ApiJob[Any]) -> None:
         made[name] = await world.ask("builder", lambda node: _done(node, message))
 
+    find = life.node.parts.context.config.find
+    made |= {name: find(name).uuid for name, _ in OPTIONS}
     for config, value in SETTINGS.items():
-        uuid = life.node.parts.context.config.find(config).uuid
-        await make(config, UpdateGlobalConfig(uuid=uuid, value=value))
+        await make(config, UpdateGlobalConfig(uuid=find(config).uuid, value=value))
     await make("zone", CreateZone(name="zone"))
     await make("cluster", CreateCluster(name="c", zone_uuid=made["zone"], hypervisor="simulator"))
     for name in world.hosts.names:
-        size = {"cpu": HOST_CPU, "memory": HOST_MEMORY}
-        await make(
-            name, AddHost(name=name, cluster_uuid=made["cluster"], management_ip=name, parameters=size)
-        )
+        await make(name, host(name, made["cluster"]))
     await make("network", CreateL3Network(name="net", zone_uuid=made["zone"]))
     await make("range", CreateIpRange(name="range", l3_network_uuid=made["network"], cidr=NETWORK))
     world.machines["builder"].wanted = False
@@ -103,6 +110,11 @@ async def _make(world: World) -> dict[str, str]:
     while not life.over:
         await asyncio.sleep(1)
     return made
+
+
+def host(name: str, cluster: str) -> AddHost:
+    size = {"cpu": HOST_CPU, "memory": HOST_MEMORY}
+    return AddHost(name=name, cluster_uuid=cluster, management_ip=name, parameters=size)
 
 
 async def _done(node: Any, message: ApiJob[Any]) -> str:

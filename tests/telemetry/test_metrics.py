@@ -4,6 +4,7 @@ import asyncio
 import logging
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from mgmtnode.errors import Category, ErrorCode
 from mgmtnode.telemetry import families
@@ -32,6 +33,27 @@ def test_what_is_counted_and_observed_shows_up(metrics: Metrics) -> None:
     assert 'mgmtnode_eaten_total{kind="red"} 3.0' in text
     assert 'mgmtnode_bite_seconds_bucket{kind="red",le="0.1"} 0.0' in text
     assert 'mgmtnode_bite_seconds_bucket{kind="red",le="1.0"} 1.0' in text
+
+
+def test_the_text_is_what_prometheus_reads(metrics: Metrics) -> None:
+    metrics.read(LEFT, lambda: {"red": 1})
+    metrics.count(EATEN, 'a "quoted" \\ kind\n')
+    for seconds in (0.05, 0.1, 0.5, 7.0):
+        metrics.observe(BITES, seconds, 'a "quoted" \\ kind\n')
+    found = {family.name: family for family in text_string_to_metric_families(metrics.text().decode())}
+    bites = found["mgmtnode_bite_seconds"]
+    assert (bites.type, bites.documentation) == ("histogram", "Time of a bite")
+    values = {(s.name, s.labels.get("le")): s.value for s in bites.samples}
+    assert values == {
+        ("mgmtnode_bite_seconds_bucket", "0.1"): 2,
+        ("mgmtnode_bite_seconds_bucket", "1.0"): 3,
+        ("mgmtnode_bite_seconds_bucket", "+Inf"): 4,
+        ("mgmtnode_bite_seconds_count", None): 4,
+        ("mgmtnode_bite_seconds_sum", None): 7.65,
+    }
+    for name in ("mgmtnode_bite_seconds", "mgmtnode_eaten"):
+        assert found[name].samples[0].labels["kind"] == 'a "quoted" \\ kind\n'
+    assert found["mgmtnode_left"].type == "gauge"
 
 
 def test_a_part_that_keeps_its_own_figures_is_asked_at_each_scrape(metrics: Metrics) -> None:

@@ -21,8 +21,9 @@ from mgmtnode.cluster.records import Identity
 from mgmtnode.config.file import Properties
 from mgmtnode.db.base import metadata
 from mgmtnode.db.engine import open_database
-from mgmtnode.db.session import Database, SqlDatabase, Tx, tell
+from mgmtnode.db.session import Database, SqlDatabase, Tx
 from mgmtnode.db.tables import CORE_TABLES, allocation, claim, cleanup_debt, event_log, job, resource
+from mgmtnode.db.workers import tell
 from mgmtnode.errors import DATABASE_DOWN
 from mgmtnode.jobs import ledger
 from mgmtnode.jobs.job import Caller, Job

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from mgmtnode.api.amqp import topology
 from mgmtnode.api.amqp.frames import FrameGuard
-from mgmtnode.bus.amqp import AmqpLink, Broker
+from mgmtnode.bus.amqp_link import AmqpLink, Broker
 
 ONE_BY_ONE = 32  # messages a session takes one at a time when the session before it broke
 

@@ -11,7 +11,8 @@ from enum import StrEnum
 from typing import Any
 
 from mgmtnode.api.amqp import topology
-from mgmtnode.bus.amqp import PUBLISHES_A_TURN, AmqpLink, Broker
+from mgmtnode.bus.amqp import PUBLISHES_A_TURN
+from mgmtnode.bus.amqp_link import AmqpLink, Broker
 
 PERSISTENT = 2
 MOST_TRIES = 5  # of one message; each but the last broke a connection, by itself or by chance

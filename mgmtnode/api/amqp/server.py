@@ -16,7 +16,7 @@ from mgmtnode.api.amqp.outlet import Fate, Outgoing, Outlet
 from mgmtnode.api.events import EventSource
 from mgmtnode.api.gateway import Gateway
 from mgmtnode.api.problems import Catalogue
-from mgmtnode.bus.amqp import Broker
+from mgmtnode.bus.amqp_link import Broker
 from mgmtnode.bus.link import STOP_TIMEOUT
 from mgmtnode.db.session import Database
 from mgmtnode.errors import ApiError
@@ -53,8 +53,8 @@ class AmqpApi:
     """``start`` does not wait for the broker; ``stop`` within about FINISH_SECONDS and twice
     STOP_TIMEOUT. A message is acknowledged when what it asked for is committed and its answer is with the broker."""
 
-    def __init__(self, url: str, prefetch: int, node: Surroundings) -> None:
-        broker = Broker(url, node.rng)
+    def __init__(self, url: str, prefetch: int, node: Surroundings, *, ca: str = "") -> None:
+        broker = Broker(url, node.rng, ca)
         self._gateway = node.gateway
         self._loop: asyncio.AbstractEventLoop
         self._changes = asyncio.Event()

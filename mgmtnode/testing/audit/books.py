@@ -41,12 +41,12 @@ def _jobs_ended(records: Records) -> Iterator[str]:
 
 
 def _ledger(records: Records) -> Iterator[str]:
-    sums = "SELECT pool_uuid, kind, sum(amount) FROM allocation WHERE unit IS NULL GROUP BY 1, 2"
-    held = {(pool, kind): int(amount) for pool, kind, amount in records.rows(sums)}
-    for pool, kind, used in records.rows("SELECT resource_uuid, kind, used FROM pool"):
-        if used != (counted := held.pop((pool, kind), 0)):
-            yield f"I8: the pool {kind} of {pool} says {used} used, and {counted} are allocated"
-    for (pool, kind), amount in held.items():
+    sums = "SELECT pool_uuid, kind, sum(amount), count(*) FROM allocation WHERE unit IS NULL GROUP BY 1, 2"
+    held = {(pool, kind): (int(amount), int(number)) for pool, kind, amount, number in records.rows(sums)}
+    for pool, kind, *said in records.rows("SELECT resource_uuid, kind, used, allocations FROM pool"):
+        if tuple(said) != (counted := held.pop((pool, kind), (0, 0))):
+            yield f"I8: the pool {kind} of {pool} says {said} (used, allocations), and it is {counted}"
+    for (pool, kind), (amount, _) in held.items():
         yield f"I8: {amount} {kind} are allocated from {pool}, which has no such pool"
     for holder, kind, state in records.rows(ORPHANS):
         yield f"I8: {kind} is {state} for {holder}, which does not exist"

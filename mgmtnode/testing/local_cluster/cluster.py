@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import httpx
 
 DATABASE = "mgmtnode"
+API_VHOST = "mgmtnode-api"
 LIMIT = 9
 CONNECTIONS = 8  # of a node to PostgreSQL, and half as many more on a burst
 CONFIG = """\
@@ -39,6 +40,7 @@ url = "{bus_url}"
 
 [api]
 host = "127.0.0.1"
+amqp_url = "{amqp_url}"
 
 [identity]
 admin_password_file = "{password_file}"
@@ -139,6 +141,11 @@ class LocalCluster:
         return self.rabbit.url
 
     @property
+    def amqp_url(self) -> str:
+        """Of the virtual host for the API's AMQP clients."""
+        return self.rabbit.vhost_url(API_VHOST)
+
+    @property
     def agents_url(self) -> str:
         return "" if self.agents is None else self.agents.url
 
@@ -198,7 +205,7 @@ class LocalCluster:
             "url": self.url,
             "token_file": str(self.directory.token_file),
             "postgres": _described(self.postgres) | {"url": self.database_url},
-            "rabbitmq": _described(self.rabbit) | {"url": self.bus_url},
+            "rabbitmq": _described(self.rabbit) | {"url": self.bus_url, "api_url": self.amqp_url},
         }
         listed |= {name: member.described() for name, member in members.items() if member is not None}
         if self.balancer is not None:
@@ -221,15 +228,16 @@ class LocalCluster:
             raise ServerMissing(f"{'; '.join(reasons)}: apt-get install {' '.join(packages)}")
 
     def _start_servers(self) -> None:
-        here = self.directory.servers_path
         self.directory.password()
-        _each(
-            lambda start: start(), (self._start_postgres, lambda: self.rabbit.start(here), self._start_agents)
-        )
+        _each(lambda start: start(), (self._start_postgres, self._start_rabbit, self._start_agents))
 
     def _start_postgres(self) -> None:
         self.postgres.start(self.directory.servers_path)
         self.postgres.create_database(DATABASE)
+
+    def _start_rabbit(self) -> None:
+        self.rabbit.start(self.directory.servers_path)
+        self.rabbit.create_vhost(API_VHOST)
 
     def _start_agents(self) -> None:
         if (program := _simulator()) is None:
@@ -262,6 +270,7 @@ class LocalCluster:
             data_dir=self.directory.node_directory("another"),
             database_url=self.database_url,
             bus_url=self.bus_url,
+            amqp_url=self.amqp_url,
             password_file=self.directory.password_file,
         )
         if self.agents is not None:

@@ -2,20 +2,22 @@
 
 A transaction runs in one go: others come before it or after it, never between two of its statements. (Those
 interleavings are tested on a real PostgreSQL.) Everything around it is as bad as it gets: it may not arrive, its
-COMMIT may be answered to nobody, the database may be away.
+COMMIT may be answered to nobody, the database may be away, break off, take too long, or run it twice.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from mgmtnode.db.memory import MemoryDatabase
-from mgmtnode.db.session import Tx, TxHooks, tell, to_its_end
-from mgmtnode.errors import DATABASE_DOWN
+from mgmtnode.db.session import Tx, TxHooks
+from mgmtnode.db.workers import tell
+from mgmtnode.errors import DATABASE_DOWN, TIMEOUT, ApiError
 from mgmtnode.ports import Clock
-from mgmtnode.testing.simulation.lines import Line
+from mgmtnode.testing.simulation.lines import Line, Weather
 from mgmtnode.testing.simulation.loop import VirtualLoop
 
 T = TypeVar("T")
@@ -41,6 +43,10 @@ TRIGGERS = (
     f"""CREATE TRIGGER simulation_gave AFTER UPDATE OF owner ON ring_slot
         WHEN OLD.owner IS NOT NULL AND NEW.owner IS NOT OLD.owner BEGIN
         SELECT {AUDIT}('gave', NEW.slot, OLD.owner, NEW.owner); END""",
+    f"""CREATE TRIGGER simulation_owed AFTER INSERT ON cleanup_debt BEGIN
+        SELECT {AUDIT}('owed', NEW.host_uuid, NEW.resource_uuid, NEW.reason); END""",
+    f"""CREATE TRIGGER simulation_paid AFTER DELETE ON cleanup_debt BEGIN
+        SELECT {AUDIT}('paid', OLD.host_uuid, OLD.resource_uuid); END""",
     f"""CREATE TRIGGER simulation_slot AFTER UPDATE ON ring_slot
         WHEN NEW.epoch < OLD.epoch OR NEW.epoch = OLD.epoch
          AND (NEW.owner IS NOT OLD.owner OR NEW.incarnation IS NOT OLD.incarnation) BEGIN
@@ -69,6 +75,20 @@ class DatabaseServer(MemoryDatabase):
         for fact in self._facts:
             self.audit(writer, fact)
         return done
+
+    def undo(self, work: Callable[[Tx], Any], clock: Clock, hooks: TxHooks | None) -> None:
+        """Runs ``work`` and rolls it back. Raises what it raises."""
+
+        def in_vain(tx: Tx) -> None:
+            work(tx)
+            raise Undone
+
+        with suppress(Undone):
+            self.transact(in_vain, clock.now(), hooks)
+
+
+class Undone(Exception):
+    """Rolls a transaction back that did nothing wrong."""
 
 
 class Request:
@@ -110,19 +130,22 @@ class SimulatedDatabase:
         """Nothing is open."""
 
     async def _transact(self, work: Callable[[Tx], T]) -> T:
-        request = Request(work, self._loop.create_future())
+        request = Request(work, self._loop.stubborn_future())  # see db.session.to_its_end
         way = self._line.there()
-        if way is None:
+        if self._line.strikes(Weather.REFUSED):
+            self._loop.call_later(REFUSED, self._fail, request)
+        elif way is None:
             self._loop.call_later(HANGS, self._fail, request)
         else:
             self._loop.call_later(way, self._run, request)
-        return await to_its_end(request.future)
+        return await request.future  # type: ignore[no-any-return]
 
     def _run(self, request: Request) -> None:
         done: Any
         settle: Callable[[Any], None]
         committed: list[Callable[[], None]] = []
         try:
+            self._before_commit(request.work)
             done, tx = self._server.run(request.work, self._clock, self.hooks, self.writer)
             settle, committed = request.future.set_result, tx.committed
         except Exception as exc:
@@ -133,6 +156,22 @@ class SimulatedDatabase:
             self._loop.call_later(HANGS, self._fail, request)
         else:
             self._loop.call_later(way, _answer, settle, done, committed)
+
+    def _before_commit(self, work: Work) -> None:
+        """What may happen to a transaction when it has done all but that. Raises what the caller is told."""
+        line = self._line
+        if not line.spells:
+            return
+        told: ApiError | None = None
+        if line.strikes(Weather.BROKEN):
+            told = DATABASE_DOWN.error("the connection to the database broke", retry_after=1.0)
+        elif line.strikes(Weather.STOPS):
+            told = TIMEOUT.error("the database took too long and was told to stop")
+        elif not line.strikes(Weather.COLLIDES):
+            return
+        self._server.undo(work, self._clock, self.hooks)
+        if told is not None:
+            raise told
 
     def _fail(self, request: Request) -> None:
         request.future.set_exception(DATABASE_DOWN.error("the database does not answer", retry_after=1.0))

@@ -14,8 +14,10 @@ class FaultKind(StrEnum):
     DRAIN = "drain"  # an operator asks for a node to give its slots away; restarted after ``seconds``
     SUPERSEDE = "supersede"  # a node is started again under its name while it stands still for ``seconds``
     JOIN = "join"  # a node is started that was not there
+    LEAVE = "leave"  # a node is told to stop, and is not started again
+    EVICT = "evict"  # an operator takes all work from a node that lives
     LINE = "line"  # weather on the lines ``target``, for ``seconds``
-    DATABASE = "database"  # away for everybody, for ``seconds``
+    DATABASE = "database"  # away for everybody, for ``seconds``: silent, or ``refused`` at once
     BROKER = "broker"  # away for everybody, for ``seconds``; what was on its way is lost
     CLOCK = "clock"  # the wall clock of a node steps by ``amount`` seconds
     HOST = "host"  # something happens to a host, see ``what``

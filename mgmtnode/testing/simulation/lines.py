@@ -18,6 +18,11 @@ class Weather(StrEnum):
     SLOW = "slow"  # up to ``amount`` seconds more, each way
     LATE = "late"  # one request in four comes up to ``amount`` seconds late
     TWICE = "twice"  # some requests arrive twice
+    REFUSED = "refused"  # the database says at once that it is away
+    # and some of its transactions
+    BROKEN = "broken"  # their connection breaks before the COMMIT: what they did is undone
+    COLLIDES = "collides"  # lose a deadlock: what they did is undone, and done again
+    STOPS = "stops"  # are told to stop because they take too long
 
 
 @dataclass(eq=False)
@@ -42,7 +47,11 @@ class Line:
         return self._travel(back=True)
 
     def twice(self) -> bool:
-        return any(s.weather is Weather.TWICE and self._rng.random() < s.amount for s in self.spells)
+        return self.strikes(Weather.TWICE)
+
+    def strikes(self, weather: Weather) -> bool:
+        """Whether such weather hits what is sent now."""
+        return any(s.weather is weather and self._rng.random() < s.amount for s in self.spells)
 
     def _travel(self, back: bool) -> float | None:
         seconds = self._rng.uniform(*LATENCY)
@@ -77,18 +86,23 @@ class Lines:
         return line
 
     def begin(self, lines: str, spell: Spell) -> None:
-        """``lines``: like ``n1>host-2``; ``*>host-*`` are those of all nodes to all hosts."""
-        a, _, b = lines.partition(">")
-        self._spells.append((a, b, spell))
-        for (asks, asked), line in self._lines.items():
-            if _fits(a, asks) and _fits(b, asked):
+        """``lines``: like ``n1>host-2``; ``*>host-*`` are those of all nodes to all hosts, ``n1<>n*`` those between
+        ``n1`` and other nodes, both ways."""
+        a, both, b = lines.partition("<>")
+        a, _, b = (a, "", b) if both else lines.partition(">")
+        for asks, asked in ((a, b), (b, a)) if both else ((a, b),):
+            self._begin(asks, asked, spell)
+
+    def _begin(self, asks: str, asked: str, spell: Spell) -> None:
+        self._spells.append((asks, asked, spell))
+        for (a, b), line in self._lines.items():
+            if _fits(asks, a) and _fits(asked, b):
                 line.spells.append(spell)
 
     def end(self, spell: Spell) -> None:
         self._spells = [entry for entry in self._spells if entry[2] is not spell]
         for line in self._lines.values():
-            if spell in line.spells:
-                line.spells.remove(spell)
+            line.spells = [other for other in line.spells if other is not spell]
 
     def heal(self) -> None:
         self._spells.clear()

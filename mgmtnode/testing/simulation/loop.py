@@ -36,12 +36,50 @@ class SimulatedFuture(asyncio.Future[T]):
 
     __slots__ = ("_number",)
 
-    def __init__(self, number: int, loop: VirtualLoop) -> None:
-        self._number = number
-        super().__init__(loop=loop)
+    _number: int
 
     def __hash__(self) -> int:
         return self._number
+
+
+class StubbornFuture(SimulatedFuture[T]):
+    """Cannot be cancelled: whoever is, while he waits for it, goes when it is done."""
+
+    __slots__ = ()
+
+    def cancel(self, msg: Any = None) -> bool:
+        return False
+
+
+class QuickHandle:
+    """What asyncio's TimerHandle is for whoever holds one, and no more. ``node``: whose callback it is."""
+
+    __slots__ = ("_args", "_callback", "_cancelled", "_context", "_when", "node")
+
+    def __init__(
+        self, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None, when: float
+    ) -> None:
+        self._context = context = copy_context() if context is None else context
+        self._callback, self._args, self._when = callback, args, when
+        self._cancelled = False
+        self.node = context.get(current_node, WORLD)
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._callback, self._args = _nothing, ()
+
+    def cancelled(self) -> bool:
+        return self._cancelled
+
+    def when(self) -> float:
+        return self._when
+
+    def __repr__(self) -> str:
+        return f"{self._callback} of {self.node}"
+
+
+def _nothing() -> None:
+    pass
 
 
 class SimulatedTask(asyncio.Task[T]):
@@ -70,11 +108,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._rng = rng
         self._now = 0.0
-        self._queues: dict[str, deque[asyncio.Handle]] = {}
+        self._queues: dict[str, deque[QuickHandle]] = {}
         self._awake: list[str] = []
         self._paused: dict[str, int] = {}
         self._dead: set[str] = set()
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timers: list[tuple[float, int, QuickHandle]] = []
         self._numbers = count()
         self._tasks: list[SimulatedTask[Any]] = []
         self.over = False
@@ -157,9 +195,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_soon(
         self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = QuickHandle(callback, args, context, 0.0)
         self._enqueue(handle)
-        return handle
+        return handle  # type: ignore[return-value]  # it does what one does
 
     call_soon_threadsafe = call_soon  # there are no threads
 
@@ -170,9 +208,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         *args: *Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        timer = QuickHandle(callback, args, context, when)
         heapq.heappush(self._timers, (when, next(self._numbers), timer))
-        return timer
+        return timer  # type: ignore[return-value]  # it does what one does
 
     def call_later(
         self,
@@ -184,7 +222,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return self.call_at(self._now + delay, callback, *args, context=context)
 
     def create_future(self) -> asyncio.Future[Any]:
-        return SimulatedFuture(next(self._numbers), self)
+        future: SimulatedFuture[Any] = SimulatedFuture(loop=self)
+        future._number = next(self._numbers)
+        return future
+
+    def stubborn_future(self) -> asyncio.Future[Any]:
+        """One that cannot be cancelled."""
+        future: StubbornFuture[Any] = StubbornFuture(loop=self)
+        future._number = next(self._numbers)
+        return future
 
     def create_task(
         self, coro: Any, *, name: object = None, context: Context | None = None
@@ -209,9 +255,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
         except Exception as exc:
             future.set_exception(exc)
         return future
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        pass  # it is skipped when its time comes
 
     def _process_events(self, event_list: Any) -> None:
         raise AssertionError("the simulation has no sockets")
@@ -238,12 +281,18 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 self._still += 1
                 if self._still > MAX_STEPS_AT_ONCE:
                     raise Livelock(f"at {self._now:.3f} s: {handle!r}")
-                handle._run()
+                try:
+                    handle._context.run(handle._callback, *handle._args)
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as exc:
+                    message = f"Exception in callback {handle!r}"
+                    self.call_exception_handler({"message": message, "exception": exc})
                 if self._error is not None:
                     raise self._error
 
-    def _enqueue(self, handle: asyncio.Handle) -> None:
-        node = handle._context.get(current_node, WORLD)  # type: ignore[attr-defined]
+    def _enqueue(self, handle: QuickHandle) -> None:
+        node = handle.node
         if node in self._dead or self.over:
             return
         queue = self._queues.get(node)

@@ -59,6 +59,9 @@ class SimulatedNode(ManagementNode):
         self._database.writer = f"{self.name}#{self.membership.incarnation}"
         await super()._build()
 
+    def _watch_loop(self) -> None:
+        """It is never late."""
+
     async def _start_api(self) -> None:
         """See NoApi."""
 

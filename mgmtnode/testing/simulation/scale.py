@@ -1,8 +1,9 @@
 """Making a world small enough for hundreds of schedules a minute, without changing what its nodes do.
 
 The ring has fewer slots, which move in smaller batches: the protocol does not depend on how many there are, and
-resources meet in one slot more often. And what all nodes of a process would find out anew at each boot, all of them
-with the same result, is found out once: the checks of the declarations, the query graph and the statements it writes.
+resources meet in one slot more often. Hosts forget ended commands sooner. And what all nodes of a process would find
+out anew at each boot, all of them with the same result, is found out once: the checks of the declarations, the query
+graph and the statements it writes.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from unittest import mock
 from mgmtnode import handlers, parts
 from mgmtnode.cluster import repository
 from mgmtnode.extension import registry
+from mgmtnode.jobs import floor
 from mgmtnode.ring import hash_ring, slots
 from mgmtnode.service import Service, ServiceManifest
 
 SLOTS = 32
 BATCH = 4
+SETTLED_SECONDS = 5.0  # longer than any transaction lasts here
 
 
 @contextmanager
@@ -31,6 +34,7 @@ def small_world() -> Iterator[None]:
         (slots, "SLOTS", SLOTS),
         (repository, "SLOTS", SLOTS),
         (repository, "propose", _propose),
+        (floor, "SETTLED_SECONDS", SETTLED_SECONDS),
         (parts, "query_over", _query_over),
         (handlers, "marked", _marked),
         (handlers, "where", _where),

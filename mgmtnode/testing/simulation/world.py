@@ -10,15 +10,15 @@ from typing import Any, Protocol, TypeVar
 
 from mgmtnode.agents.local import LocalAgents
 from mgmtnode.agents.port import AgentEndpoint
-from mgmtnode.cluster import repository
-from mgmtnode.cluster.records import NodeState
+from mgmtnode.cluster import survey
+from mgmtnode.cluster.records import PRESENT
 from mgmtnode.config import core_properties as core
 from mgmtnode.config.file import Properties
 from mgmtnode.db.session import Tx
 from mgmtnode.errors import UNAVAILABLE, ApiError
 from mgmtnode.jobs.repository import Fenced
 from mgmtnode.node import ManagementNode
-from mgmtnode.serve import live
+from mgmtnode.serve import EVICTED, live
 from mgmtnode.service import ServiceManifest
 from mgmtnode.testing.simulation.agents import DistantAgent
 from mgmtnode.testing.simulation.database import DatabaseServer, SimulatedDatabase
@@ -135,7 +135,7 @@ class World:
         bus = getattr(life.node, "bus", None)
         if bus is not None:
             stays = self.rng.uniform(0, QUEUE_STAYS)
-            self.loop.call_later(stays, self.network.leave, bus.transport.address)
+            self._later(stays, self.network.leave, bus.transport.address)
 
     def stop(self, life: Life) -> None:
         """SIGTERM."""
@@ -187,7 +187,8 @@ class World:
             case FaultKind.LINE:
                 self._weather(fault.target, Spell(Weather(fault.what), fault.amount), fault.seconds)
             case FaultKind.DATABASE:
-                self._weather(f"*>{DATABASE}", Spell(Weather.CUT), fault.seconds)
+                weather = Weather.REFUSED if fault.what == "refused" else Weather.CUT
+                self._weather(f"*>{DATABASE}", Spell(weather, 1.0), fault.seconds)
             case FaultKind.BROKER:
                 self.network.stop_broker()
                 self.loop.call_later(fault.seconds, self._broker_back)
@@ -265,7 +266,7 @@ class World:
             self.trace(life.id, "serves")
 
         return await live(
-            life.node, life.told, ready, grace=0.0, abort=lambda code: self.kill(life, f"aborts with {code}")
+            life.node, life.told, ready, grace=0.0, abort=lambda code: self._aborted(life, code)
         )
 
     def _ended(self, life: Life, task: asyncio.Task[int]) -> None:
@@ -275,12 +276,30 @@ class World:
         if error is None:
             self.kill(life, f"has ended with {task.result()}")
         else:
-            self.kill(life, f"did not start: {error}")
+            self.kill(life, f"did not start: {error!r}")
             if not isinstance(error, ApiError | Fenced):
                 self.fail(f"{life.id} did not start: {error!r}")
+        if isinstance(error, Fenced) or (error is None and task.result() == EVICTED):
+            self._check_evicted(life)
         machine = self.machines[life.name]
         self.loop.call_later(machine.delay, self._stand_up, life.name)
         machine.delay = STANDS_UP_AGAIN
+
+    def _aborted(self, life: Life, code: int) -> None:
+        self.kill(life, f"aborts with {code}")
+        self._check_evicted(life)
+        self._later(STANDS_UP_AGAIN, self._stand_up, life.name)
+
+    def _later(self, seconds: float, act: Callable[[str], None], whom: str) -> None:
+        """Whoever says it, and though that may be dead by then."""
+        self.loop.call_later(seconds, act, whom, context=self.loop.context_of(WORLD))
+
+    def _check_evicted(self, life: Life) -> None:
+        """A node that ends because the cluster goes on without it is right about that."""
+        incarnation = life.node.membership.incarnation
+        rows = self.server.rows("SELECT incarnation, state FROM mn_node WHERE name = ?", life.name)
+        if any(row == (incarnation, state) for row in rows for state in PRESENT):
+            self.fail(f"{life.id} ends as if it were evicted, and it is not")
 
     def _stand_up(self, name: str) -> None:
         machine = self.machines[name]
@@ -300,26 +319,26 @@ class World:
             case FaultKind.RESTART:
                 self.machines[life.name].delay = fault.seconds
                 self.stop(life)
+            case FaultKind.LEAVE:
+                self.machines[life.name].wanted = not self._others(life)
+                self.stop(life)
             case FaultKind.DRAIN:
-                self._drain(life)
+                self._by_operator(survey.drain, life)
                 self.loop.call_later(fault.seconds, self._strike_again, fault)
+            case FaultKind.EVICT:
+                self._by_operator(survey.evict, life)
             case FaultKind.SUPERSEDE:
                 self._pause(life, fault.seconds)
                 self.start(life.name)
                 self.loop.call_later(fault.seconds + 20.0, self._end_late, life)
 
-    def _drain(self, life: Life) -> None:
-        """As an operator does it, in the database."""
+    def _others(self, life: Life) -> bool:
+        """Whether any other node is to be there."""
+        return any(machine.wanted for machine in self.machines.values() if machine.name != life.name)
 
-        def drain(tx: Tx) -> None:
-            repository.lock(tx)
-            row = repository.present(tx).get(life.name)
-            if row is not None and repository.set_state(
-                tx, row.name, row.incarnation, (NodeState.UP,), NodeState.DRAINING
-            ):
-                repository.distribute(tx)
-
-        self.server.run(drain, VirtualClock(self.loop), None, "operator")
+    def _by_operator(self, act: Callable[[Tx, str], bool], life: Life) -> None:
+        """In the database, as ``mgmtnode cluster`` does it."""
+        self.server.run(lambda tx: act(tx, life.name), VirtualClock(self.loop), None, "operator")
 
     def _strike_again(self, drained: Fault) -> None:
         life = self.machines[drained.target].life

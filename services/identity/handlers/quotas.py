@@ -58,11 +58,12 @@ class QuotaHandlers(Parts):
 
     @handler()
     def reserve_quota(self, tx: Tx, msg: ReserveQuota) -> Nothing:
-        if self.counted(tx, msg.account_uuid):
-            for name, amount in sorted(
-                msg.amounts.items()
-            ):  # in one order, so that two never wait for each other
-                self._reserve(tx, msg, name, amount)
+        if not self.counted(tx, msg.account_uuid):
+            return NOTHING
+        amounts = {name: _checked(name, amount) for name, amount in msg.amounts.items() if amount}
+        if not self._take(tx, msg, amounts):
+            for name in sorted(amounts):  # in one order, so that two never wait for each other
+                self._reserve(tx, msg, name, amounts[name])
         return NOTHING
 
     @handler()
@@ -96,14 +97,13 @@ class QuotaHandlers(Parts):
         return kind is not AccountType.SYSTEM_ADMIN
 
     def _reserve(self, tx: Tx, msg: ReserveQuota, name: str, amount: int) -> None:
-        if amount < 0:
-            raise INVALID.error(f"{amount} of {name} cannot be reserved")
-        if amount == 0 or self._take(tx, msg, name, amount):
+        """Raises quota.exceeded."""
+        if self._take(tx, msg, {name: amount}):
             return
         definition = self._definition(name)
         self.accounts.lock(tx, msg.account_uuid)
         self.quotas.ensure(tx, msg.account_uuid, [definition])  # a service may be newer than the account
-        if not self._take(tx, msg, name, amount):
+        if not self._take(tx, msg, {name: amount}):
             used, limit = ledger.usage(tx, msg.account_uuid, kind_of(name))
             raise QUOTA_EXCEEDED.error(
                 f"{name}: {used} of {limit} {definition.unit} used, {amount} more asked".replace("  ", " "),
@@ -114,15 +114,14 @@ class QuotaHandlers(Parts):
                 asked=amount,
             )
 
-    def _take(self, tx: Tx, msg: ReserveQuota, name: str, amount: int) -> bool:
-        uuid = self.node.uuids.draw()
-        return ledger.reserve(
+    def _take(self, tx: Tx, msg: ReserveQuota, amounts: dict[str, int]) -> bool:
+        """All of it, or nothing."""
+        return ledger.reserve_all(
             tx,
             msg.account_uuid,
-            kind_of(name),
-            amount,
+            {kind_of(name): amount for name, amount in amounts.items()},
             holder=msg.resource_uuid,
-            uuid=uuid,
+            draw=self.node.uuids.draw,
             force=msg.force,
         )
 
@@ -135,3 +134,9 @@ class QuotaHandlers(Parts):
     def _usage(self, tx: Tx, uuid: str, caller: Caller) -> AccountUsage:
         check.own(tx, caller, ACCOUNT, uuid)
         return AccountUsage(account_uuid=uuid, items=self.quotas.usage(tx, uuid))
+
+
+def _checked(name: str, amount: int) -> int:
+    if amount < 0:
+        raise INVALID.error(f"{amount} of {name} cannot be reserved")
+    return amount

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mgmtnode.contracts.allocator import ReserveHost, ReturnHost
-from mgmtnode.contracts.hypervisor import VmAction
+from mgmtnode.contracts.hypervisor import NicSpec, VmAction, VmSpec
 from mgmtnode.contracts.nic import CreateNic, RemoveNic
 from mgmtnode.contracts.quota import ReleaseQuota, ReserveQuota
 from mgmtnode.contracts.vm import CreateVm, VmState
@@ -13,7 +13,7 @@ from mgmtnode.contracts.vm_events import VmCreated, VmExpunged
 from mgmtnode.db.session import Tx
 from mgmtnode.workflow.flow import Flow, Step, TxStep
 from mgmtnode.workflow.handle import JobHandle
-from services.vm.flows.host_command import VmContext, command, hosts, load, on_host, placement, result, seal
+from services.vm.flows.host_command import VmContext, command, hosts, on_host, placement, result, seal
 from services.vm.size import Size
 from services.vm.tags import STATIC_IP
 
@@ -34,17 +34,20 @@ def reserve(service: VmService, tx: Tx, context: CreateContext) -> None:
     amounts = {"vm.num": 1, "vm.cpu": size.cpu, "vm.memory": size.memory}
     tx.call(ReserveQuota(account_uuid=work.account_uuid, resource_uuid=context.uuid, amounts=amounts))
     core = {"name": msg.name, "description": msg.description, "account": work.account_uuid}
+    where = place(tx, context, size)
+    context.before = VmState.STARTING if msg.start else VmState.CREATED
+    context.host_uuid = where.get("host_uuid")
     values = {
-        "state": VmState.STARTING if msg.start else VmState.CREATED,
+        "state": context.before,
         "cpu": size.cpu,
         "memory": size.memory,
         "instance_offering_uuid": msg.instance_offering_uuid,
-        **place(tx, context, size),
+        **where,
     }
     service.vms.insert(tx, context.uuid, core, values)
-    add_nics(service, tx, context)
+    nics = add_nics(service, tx, context)
+    context.spec = VmSpec(uuid=context.uuid, name=msg.name, cpu=size.cpu, memory=size.memory, nics=nics)
     tx.record(VmCreated(resource_uuid=context.uuid, vm_name=msg.name, cpu=size.cpu, memory=size.memory))
-    load(service, tx, context)
 
 
 def place(tx: Tx, context: CreateContext, size: Size) -> dict[str, str | None]:
@@ -68,10 +71,11 @@ def place(tx: Tx, context: CreateContext, size: Size) -> dict[str, str | None]:
     return {**placement(found)}
 
 
-def add_nics(service: VmService, tx: Tx, context: CreateContext) -> None:
+def add_nics(service: VmService, tx: Tx, context: CreateContext) -> list[NicSpec]:
     fixed = service.node.tags.ephemeral(STATIC_IP, context.msg.system_tags)
     static = {tokens["l3"]: tokens["ip"] for tokens in fixed}
-    for index, (network, nic) in enumerate(zip(context.msg.l3_network_uuids, context.nic_uuids, strict=True)):
+    networks = zip(context.msg.l3_network_uuids, context.nic_uuids, strict=True)
+    made = [
         tx.call(
             CreateNic(
                 nic_uuid=nic,
@@ -82,6 +86,9 @@ def add_nics(service: VmService, tx: Tx, context: CreateContext) -> None:
                 ip=static.get(network),
             )
         )
+        for index, (network, nic) in enumerate(networks)
+    ]
+    return [NicSpec(uuid=n.uuid, mac=n.mac, ip=n.ip, l3_network_uuid=n.l3_network_uuid) for n in made]
 
 
 def forget(service: VmService, tx: Tx, context: VmContext) -> None:
@@ -103,7 +110,8 @@ async def destroy(service: VmService, job: JobHandle, context: CreateContext) ->
 
 def record(service: VmService, tx: Tx, context: CreateContext) -> None:
     after = VmState.RUNNING if context.msg.start else VmState.STOPPED
-    service.vms.move(tx, service.vms.get(tx, context.uuid), after)
+    assert context.before is not None
+    service.vms.move_from(tx, context.uuid, context.before, after)
 
 
 CREATE_VM = Flow(

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from mgmtnode.config import core_properties as core
 from mgmtnode.config.file import ConfigFileError
 from mgmtnode.loader import LoadError
 from mgmtnode.testing.cloud import Cloud, NodeThread, operator_token
@@ -19,10 +18,12 @@ from tests.services.vm.site import GIB, Site
 ENV = "MGMTNODE_SIMULATOR_AGENTS_URL"
 
 
-def node(directory: Path, name: str = "test", *, database_url: str = "", **environ: str) -> NodeThread:
-    thread = NodeThread(directory / name, database_url=database_url, environ=environ)
-    thread.properties.override(core.NODE_NAME, name, "the test")
-    return thread
+def node(
+    directory: Path, name: str = "test", *, database_url: str = "", bus_url: str = "", **environ: str
+) -> NodeThread:
+    return NodeThread(
+        directory / name, name=name, database_url=database_url, bus_url=bus_url, environ=environ
+    )
 
 
 @contextmanager
@@ -59,7 +60,7 @@ def never_again(history: list[dict[str, Any]]) -> None:
 @pytest.mark.integration
 def test_two_nodes_share_their_hosts(tmp_path: Path, upgraded_postgres_url: str, rabbit_url: str) -> None:
     with SimulatorProcess(tmp_path / "simulator") as process:
-        more = {"database_url": upgraded_postgres_url, "MGMTNODE_BUS_URL": rabbit_url, ENV: process.url}
+        more = {"database_url": upgraded_postgres_url, "bus_url": rabbit_url, ENV: process.url}
         with clouds(node(tmp_path, "a", **more), node(tmp_path, "b", **more)) as (one, other):
             site = Site(one, hosts=4)
             site.cloud = other
@@ -109,7 +110,7 @@ def test_the_delay_of_a_command_is_the_nodes_to_configure(tmp_path: Path) -> Non
 def test_a_node_of_a_cluster_refuses_simulated_hosts_of_its_own(
     tmp_path: Path, upgraded_postgres_url: str, rabbit_url: str
 ) -> None:
-    cluster = {"database_url": upgraded_postgres_url, "MGMTNODE_BUS_URL": rabbit_url}
+    cluster = {"database_url": upgraded_postgres_url, "bus_url": rabbit_url}
     with clouds(node(tmp_path, **cluster)) as (cloud,):
         zone = cloud.create("zones", name="zone")["uuid"]
         fields = {"name": "c", "zone_uuid": zone, "hypervisor": "simulator"}

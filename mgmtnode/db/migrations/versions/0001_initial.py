@@ -21,6 +21,13 @@ def upgrade() -> None:
         sa.Column("description", words(), server_default="", nullable=False),
         sa.Column("account_uuid", UuidText, nullable=False),
         sa.Column("revision", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column(
+            "logged_xid",
+            sa.BigInteger(),
+            server_default="0",
+            nullable=False,
+            comment="where its last event stands in the log",
+        ),
         sa.Column("created_at", UtcTime(), nullable=False),
         sa.Column("updated_at", UtcTime(), nullable=False),
         sa.PrimaryKeyConstraint("uuid", name="pk_resource"),
@@ -143,6 +150,13 @@ def upgrade() -> None:
             comment="the limit for new reservations; a shrunk pool drains to it",
         ),
         sa.Column("used", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column(
+            "allocations",
+            sa.BigInteger(),
+            server_default="0",
+            nullable=False,
+            comment="how many hold some of it: counted here, since every placement asks",
+        ),
         sa.CheckConstraint("used <= total", name="ck_pool_within"),
         sa.CheckConstraint("used >= 0", name="ck_pool_positive"),
         sa.PrimaryKeyConstraint("resource_uuid", "kind", name="pk_pool"),
@@ -218,7 +232,17 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("uuid", UuidText, nullable=False),
         sa.Column("ring_version", sa.BigInteger(), nullable=False),
-        sa.Column("db_generation", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "db_generation",
+            sa.BigInteger(),
+            nullable=False,
+            comment="lives of the database, see db.generation",
+        ),
+        sa.Column(
+            "origin",
+            sa.String(length=64),
+            comment="what tells this life from others; null: only an operator can",
+        ),
         sa.PrimaryKeyConstraint("id", name="pk_mn_cluster"),
     )
     op.create_table(

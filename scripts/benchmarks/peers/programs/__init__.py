@@ -1,0 +1,1 @@
+"""Programs that are compared. They run as scripts, each in its own environment; only ``messages`` is imported."""
