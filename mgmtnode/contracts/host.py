@@ -230,4 +230,5 @@ HOST_WRONG_HYPERVISOR = ErrorCode(
 HOST_BAD_PARAMETERS = ErrorCode(
     "host.bad-parameters", Category.INVALID, "the parameters do not fit the hypervisor"
 )
+HOST_OWES = ErrorCode("host.owes", Category.STATE, "what failed undos left on the host is not cleaned up yet")
 HOST_FOREIGN = ErrorCode("host.foreign", Category.STATE, "the host belongs to another installation")

@@ -10,6 +10,8 @@ from mgmtnode.testing.servers import PostgresServer
 from tests.interleavings.mutants import MUTANTS
 from tests.interleavings.playing import Result, Theatre, theatre
 from tests.interleavings.scenarios import SCENARIOS
+from tests.interleavings.scene import small_ring
+from tests.interleavings.twins import on_postgresql, on_sqlite
 
 HEAD = ("scenario", "sessions", "orders", "alike", "steps", "deadlocks", "seconds", "wrong")
 
@@ -17,6 +19,8 @@ HEAD = ("scenario", "sessions", "orders", "alike", "steps", "deadlocks", "second
 def main() -> int:
     options = _options()
     logging.disable()  # what is refused in some order is no news
+    if options.twins:
+        return _twins(options.twins)
     with PostgresServer() as server, theatre(server.create_database("interleavings")) as stage:
         return _mutants(stage) if options.mutants else _all(stage, options)
 
@@ -30,6 +34,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="also orders that cannot come to anything else")
     parser.add_argument("--limit", type=int, default=0, help="orders of a scenario, at most (0: all)")
     parser.add_argument("--mutants", action="store_true", help="is it noticed if a guard is off?")
+    parser.add_argument(
+        "--twins", type=int, default=0, metavar="N", help="N random walks on both databases instead"
+    )
     return parser.parse_args()
 
 
@@ -45,6 +52,18 @@ def _all(stage: Theatre, options: argparse.Namespace) -> int:
         print(*result.faults, sep="\n", end="\n" if result.faults else "", flush=True)
     _row((f"{len(wanted)} scenarios", "", *_figures(total)))
     return int(bool(failed) or not wanted)
+
+
+def _twins(walks: int) -> int:
+    """Raises what is different."""
+    from tests.interleavings.test_twins import Both, play
+
+    with PostgresServer() as server, small_ring():
+        play((on_postgresql(server.create_database("twins")), on_sqlite()), walks, derandomize=False)
+    for answer, count in Both.answers.most_common():
+        print(f"{answer:<32} {count:>7}")
+    print(f"{walks} walks, {Both.answers.total()} operations, and no difference")
+    return 0
 
 
 def _mutants(stage: Theatre) -> int:

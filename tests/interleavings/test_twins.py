@@ -35,7 +35,7 @@ WORKER = st.sampled_from("oooabc")
 MOVES = ("start", "start", "leave", "evict", "order", "drain", "hand over", "hand over", "take")
 BOOKS = ("take", "free it", "reserve", "reserve", "resize", "free", "owe", "settle", "restore", "touch")
 HOLDER = st.sampled_from([f"0190aaaa-0000-7000-8000-00000000000{n}" for n in range(1, 5)])
-EXAMPLES, STEPS = 10, 40
+EXAMPLES, STEPS = 12, 40
 WANTED = {
     "run",
     "done",

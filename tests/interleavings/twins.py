@@ -85,6 +85,8 @@ class Twin(Scene):
                 return FENCED
             except DBAPIError:
                 return "refused by the database"
+            except AssertionError:
+                return "the pool is full"  # how a gadget's flow says so
 
         return plain(asyncio.run(asking()))
 

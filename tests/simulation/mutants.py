@@ -18,6 +18,8 @@ from mgmtnode.bus import calls, inbox
 from mgmtnode.cluster import repository as cluster
 from mgmtnode.cluster.gate import GatedAgents
 from mgmtnode.cluster.lease import Lease
+from mgmtnode.cluster.membership import Membership
+from mgmtnode.cluster.records import NodeState
 from mgmtnode.db.session import Tx
 from mgmtnode.errors import Problem
 from mgmtnode.jobs import ledger
@@ -28,6 +30,7 @@ from mgmtnode.testing.simulation.database import DatabaseServer
 from mgmtnode.workflow.engine import FlowRun
 from mgmtnode.workflow.journal import JobJournal
 from mgmtnode.workflow.recovery import Recovery
+from services.host.debts import HostDebts
 
 Change = tuple[Any, str, Any]
 STALE = timedelta(seconds=3)
@@ -215,6 +218,17 @@ def _lost_replies() -> list[Change]:
     return [(calls, "REMIND_SECONDS", 100_000.0)]
 
 
+def _register_again() -> list[Change]:
+    async def enter(self: Membership) -> None:
+        await self._change((NodeState.JOINING,), NodeState.UP)
+
+    return [(Membership, "enter", enter)]
+
+
+def _what_was_left_is_given_back() -> list[Change]:
+    return [(HostDebts, "_left", lambda self, tx, resource_uuid: [])]
+
+
 MUTANTS: dict[str, Mutant] = {
     "memory": Mutant("agents do not remember results", _no_memory),
     "order": Mutant("agents do not refuse old orders", _no_order),
@@ -247,4 +261,6 @@ MUTANTS: dict[str, Mutant] = {
     "bug 1": Mutant("two jobs announced in the wrong order wait for ever", _jobs_wait_for_each_other),
     "bug 2": Mutant("evicted nodes fail the jobs of others", _evicted_nodes_answer),
     "bug 3": Mutant("replies that got lost are not asked for again", _lost_replies),
+    "bug 7": Mutant("who does not hear that it has entered takes itself for evicted", _register_again),
+    "bug 10": Mutant("a VM gets back what it held of hosts it has left", _what_was_left_is_given_back),
 }

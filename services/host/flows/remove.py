@@ -5,13 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mgmtnode.cascade.deletion import DeletionContext, deletion_flow
-from mgmtnode.contracts.host import HostCapacityChanged, HostDeleted
+from mgmtnode.contracts.host import HOST_OWES, HostCapacityChanged, HostDeleted
 from mgmtnode.db.session import Tx
-from mgmtnode.workflow.flow import Step
+from mgmtnode.workflow.flow import Step, TxStep
 from mgmtnode.workflow.handle import JobHandle
 
 if TYPE_CHECKING:
     from services.host.service import HostService
+
+
+def check_debts(service: HostService, tx: Tx, context: DeletionContext) -> None:
+    """A host may still run what it owes to clean up, with an address that would be handed out again. ``force`` is for
+    one that cannot. Raises host.owes."""
+    if context.force:
+        return
+    if debts := service.debts.of_host(tx, context.uuid):
+        raise HOST_OWES.error(
+            f"the host owes to clean up {len(debts)} resources: wait, or use force if it runs no more",
+            resource=context.uuid,
+            resources=[debt.resource_uuid for debt in debts][:20],
+        )
 
 
 async def disconnect(service: HostService, job: JobHandle, context: DeletionContext) -> None:
@@ -19,6 +32,7 @@ async def disconnect(service: HostService, job: JobHandle, context: DeletionCont
 
 
 def remove(service: HostService, tx: Tx, context: DeletionContext) -> None:
+    check_debts(service, tx, context)
     for debt in service.debts.of_host(tx, context.uuid):
         service.debts.settle(tx, debt.host_uuid, debt.resource_uuid)
     for listener in service.node.extensions.all(HostCapacityChanged):
@@ -28,4 +42,6 @@ def remove(service: HostService, tx: Tx, context: DeletionContext) -> None:
     service.forget(tx, context.uuid)
 
 
-DELETE_HOST = deletion_flow("host.delete", remove, before=(Step("disconnect", run=disconnect),))
+DELETE_HOST = deletion_flow(
+    "host.delete", remove, before=(TxStep("check debts", run=check_debts), Step("disconnect", run=disconnect))
+)

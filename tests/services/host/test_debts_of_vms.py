@@ -108,3 +108,19 @@ def test_a_vm_that_has_left_the_host_since_gets_nothing_of_it_back(
     collect(cloud)
     assert cloud.list("cleanup-debts") == []
     assert memory_used(cloud, host["uuid"]) == 0
+
+
+def test_a_host_that_owes_is_not_deleted_unless_forced(cloud: Cloud, host: dict[str, Any]) -> None:
+    """What it has not cleaned up may run there, with an address that would be handed out again."""
+    vm = cloud.create("vms", name="vm", cpu=1, memory=GIB)
+    cloud.act("vms", vm["uuid"], "stop")
+
+    def owe(tx: Tx) -> None:
+        ledger.owe(tx, host["uuid"], vm["uuid"], job_uuid=JOB, reason="an undo failed")
+
+    cloud.write(owe)
+    with pytest.raises(Refused) as refused:
+        cloud.delete("hosts", host["uuid"])
+    assert "host.owes" in str(refused.value)
+    cloud.delete("hosts", host["uuid"], force=True)
+    assert cloud.gone("hosts", host["uuid"]) and cloud.list("cleanup-debts") == []
