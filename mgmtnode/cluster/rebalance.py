@@ -121,12 +121,13 @@ class Rebalancer:
         return busy
 
     def _move(self, tx: Tx, slots: Sequence[int], stubborn: Sequence[str]) -> int:
-        me = self._slots.me
+        """Nobody works on the jobs in these slots now. So they are handed over in those that stay after all, too, since
+        nobody may take them: who goes on with them, be it this node, must not think that they made a node crash."""
+        me, incarnation = self._slots.me, self._membership.incarnation
         repository.lock(tx)
-        moves = repository.moving(tx, me, self._membership.incarnation, slots)
+        self._jobs.hand_over_slots(tx, repository.owned(tx, me, incarnation, slots), me, stubborn)
+        moves = repository.moving(tx, me, incarnation, slots)
         if moves:
-            going = [slot for group in moves.values() for slot in group]
-            self._jobs.hand_over_slots(tx, going, me, stubborn)
             repository.move(tx, moves)
         return sum(map(len, moves.values()))
 
@@ -153,7 +154,10 @@ class Rebalancer:
     async def _take_from(self, owner: str, slots: Sequence[int]) -> None:
         taken = await self._db.write(lambda tx: self._take(tx, owner, slots))
         self.taken += taken
+        self._due[owner] = (0, self._clock.monotonic())  # else the next look would come at once
         await self._membership.refresh()
+        if not taken:
+            return
         self._membership.tell()
         log.warning("took %d slots that %s was to hand over and did not", taken, owner)
 

@@ -252,20 +252,20 @@ def slot_rows(tx: Tx) -> list[SlotRow]:
 
 
 def distribute(tx: Tx) -> list[int]:
-    """Gives slots whose owner is gone to who should have them, and says where the others should go. The caller holds
-    the lock. Returns the slots that changed hands."""
+    """Gives slots whose owner is gone to who should have them, and says where the others should go: nowhere, if there
+    is nobody to go to. The caller holds the lock. Returns the slots that changed hands."""
     nodes = present(tx)
     up = [n.name for n in nodes.values() if n.state is NodeState.UP]
     orphans: defaultdict[str, list[int]] = defaultdict(list)
     targets: defaultdict[str | None, list[int]] = defaultdict(list)
-    if up:
-        wanted = propose(up)
-        for row in slot_rows(tx):
-            owner, want = nodes.get(row.owner or ""), wanted[row.slot]
-            if owner is None or owner.incarnation != row.incarnation:
-                orphans[want].append(row.slot)
-            elif (target := None if want == row.owner else want) != row.target:
-                targets[target].append(row.slot)
+    wanted: Sequence[str | None] = propose(up) if up else [None] * SLOTS
+    for row in slot_rows(tx):
+        owner, want = nodes.get(row.owner or ""), wanted[row.slot]
+        orphan = owner is None or owner.incarnation != row.incarnation
+        if orphan and want is not None:
+            orphans[want].append(row.slot)
+        elif not orphan and (target := None if want == row.owner else want) != row.target:
+            targets[target].append(row.slot)
     for name, slots in orphans.items():
         give(tx, slots, name, nodes[name].incarnation)
     for name_, slots in targets.items():
@@ -294,6 +294,13 @@ def moving(tx: Tx, owner: str, incarnation: int | None, slots: Iterable[int]) ->
         if target is not None and target.state is NodeState.UP:
             found[target.name].append(row.slot)
     return dict(found)
+
+
+def owned(tx: Tx, owner: str, incarnation: int, slots: Iterable[int]) -> list[int]:
+    """Those of the slots that this life of the node has."""
+    asked = set(slots)
+    rows = slot_rows(tx)
+    return [r.slot for r in rows if r.slot in asked and (r.owner, r.incarnation) == (owner, incarnation)]
 
 
 def move(tx: Tx, moves: Mapping[str, Sequence[int]]) -> None:

@@ -135,6 +135,14 @@ class AllocatorStrategy(Protocol):
 
 
 @extension_point
+class PlaceChanged(Protocol):
+    """Somebody keeps account of where VMs may be placed. Called in the transaction that enables or disables a cluster
+    or a zone, once that has written its resource's row."""
+
+    def place_changed(self, tx: Tx, place_uuid: str, enabled: bool) -> None: ...
+
+
+@extension_point
 class HostFilter(Protocol):
     """A further filter of the pipeline. ``label`` names it in refusals."""
 

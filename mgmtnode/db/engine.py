@@ -124,6 +124,7 @@ def _postgres(url: str, label: str, connections: int) -> Engine:
         pool_size=connections,
         max_overflow=connections // 2,
         pool_timeout=5,
+        pool_use_lifo=True,  # few connections at little load: theirs are the prepared statements
         pool_pre_ping=False,
         connect_args={
             "application_name": label,

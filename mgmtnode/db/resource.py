@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import delete, func, insert, select, update
@@ -44,6 +44,12 @@ def change(tx: Tx, kind: Resource, uuid: str, **values: Any) -> None:
 def remove(tx: Tx, uuid: str) -> None:
     """Deletes the core row; its tags, shares and overrides go with it. Remove the service's own row first."""
     tx.execute(delete(resource).where(resource.c.uuid == uuid))
+
+
+def hold(tx: Tx, uuids: Sequence[str]) -> None:
+    """Lets nobody change these resources until the commit; others may hold them, too."""
+    some = select(resource.c.uuid).where(resource.c.uuid.in_(uuids)).order_by(resource.c.uuid)
+    tx.execute(some.with_for_update(read=True)).all()
 
 
 def type_of(tx: Tx, uuid: str) -> str | None:

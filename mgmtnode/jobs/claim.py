@@ -15,7 +15,7 @@ from mgmtnode.db.session import Tx
 from mgmtnode.errors import CANCELLED, INTERNAL, POISON, TIMEOUT, ApiError, Problem
 from mgmtnode.jobs.acceptance import JobSpec
 from mgmtnode.jobs.job import TERMINAL, Caller, JobState, Journal, WorkToken
-from mgmtnode.jobs.repository import Fenced, JobRepository, JobRow
+from mgmtnode.jobs.repository import JobRepository, JobRow
 from mgmtnode.ring.slots import slot_of
 from mgmtnode.workflow.flow import AnyFlow, FlowContext
 
@@ -127,8 +127,6 @@ class Claims:
         values |= {"started_at": tx.now} if fresh else {"crashes": crashes, "handovers": row.handovers + 1}
         self._jobs.take(tx, row, values)
         row.started_at = tx.now if fresh else row.started_at
-        if not self._jobs.hold(tx, row.resource_uuid, row.uuid, epoch):
-            raise Fenced
         caller = msgspec.json.decode(row.caller, type=Caller)
         spec = self._specs[row.api]
         claimed = Claimed(

@@ -46,8 +46,7 @@ def finish(
     }
     if state is JobState.SUCCEEDED:
         values["progress"] = 100
-    job = jobs.end(tx, row.uuid, claimed.fence, claimed.state, values)
-    jobs.release(tx, row.resource_uuid, row.uuid)
+    job = jobs.end(tx, row, claimed.fence, claimed.state, values)
     _record(tx, jobs, job)
     return job.cancel_requested
 

@@ -106,11 +106,15 @@ HIGHEST = select(func.max(job.c.seq))
 TAKE = update(job).where(_THIS, job.c.state == bindparam("was"), job.c.fence <= bindparam("below"))
 _HELD = update(job).where(_THIS, job.c.fence == bindparam("held"), job.c.state == bindparam("was"))
 WRITE = _HELD.returning(job.c.cancel_requested)
-END = _HELD.returning(*VIEW)
 END_WAITING = update(job).where(_THIS, job.c.state == JobState.PENDING).returning(*VIEW)
 RELEASE = delete(claim).where(
     claim.c.resource_uuid == bindparam("here"), claim.c.job_uuid == bindparam("this")
 )
+# PostgreSQL needs one round trip for what SQLite does in two.
+END = {
+    "sqlite": _HELD.returning(*VIEW),
+    "postgresql": _HELD.returning(*VIEW).add_cte(RELEASE.cte("released")),
+}
 KNOWN = select(resource.c.uuid, resource.c.type, resource.c.account_uuid).where(
     resource.c.uuid.in_(bindparam("these", expanding=True))
 )
@@ -118,7 +122,7 @@ ASKED_TO_STOP = select(job.c.uuid).where(job.c.cancel_requested, _is_open(job))
 
 
 IN_SLOTS = {
-    "sqlite": job.c.slot.in_(select(func.json_each(bindparam("slots")).table_valued("value").c.value)),
+    "sqlite": job.c.slot.in_(bindparam("slots", expanding=True)),
     "postgresql": job.c.slot == any_(bindparam("slots", type_=ARRAY(Integer))),
 }
 
@@ -137,14 +141,21 @@ OVERDUE = _with_slots(select(*ROW).where(_is_open(job), _OVERDUE))
 
 
 def _hold(dialect: Any) -> Any:
-    statement = dialect.insert(claim)
+    row: dict[str, Any] = {
+        "resource_uuid": bindparam("here"),
+        "job_uuid": bindparam("this"),
+        "fence": bindparam("epoch"),
+    }
+    statement = dialect.insert(claim).values(row)
     new = statement.excluded
     return statement.on_conflict_do_update(
         index_elements=["resource_uuid"], set_={"fence": new.fence}, where=claim.c.job_uuid == new.job_uuid
     )
 
 
-HOLD = {"sqlite": _hold(sqlite), "postgresql": _hold(postgresql)}
+HOLD = _hold(sqlite)
+_NOW_HELD = _hold(postgresql).returning(claim.c.job_uuid).cte("held")
+TAKE_AND_HOLD = TAKE.where(job.c.uuid.in_(select(_NOW_HELD.c.job_uuid)))
 
 
 class JobRepository:
@@ -238,15 +249,17 @@ class JobRepository:
         return tx.execute(EPOCH, {"which": slot, "name": owner, "life": incarnation}).scalar()
 
     def take(self, tx: Tx, row: JobRow, values: dict[str, Any]) -> None:
-        """The compare-and-set of a claim. Raises Fenced."""
-        mine = {"this": row.uuid, "was": row.state, "below": values["fence"]}
-        if not tx.execute(TAKE, values | mine).rowcount:
+        """The compare-and-set of a claim, and the claim itself, the database's own «one job a resource». Raises
+        Fenced."""
+        epoch = values["fence"]
+        mine = values | {"this": row.uuid, "was": row.state, "below": epoch}
+        claimed = {"here": row.resource_uuid, "this": row.uuid, "epoch": epoch}
+        if tx.dialect == "postgresql":
+            taken = tx.execute(TAKE_AND_HOLD, mine | claimed).rowcount
+        else:
+            taken = tx.execute(TAKE, mine).rowcount and tx.execute(HOLD, claimed).rowcount
+        if not taken:
             raise Fenced
-
-    def hold(self, tx: Tx, resource_uuid: str, job_uuid: str, fence: int) -> bool:
-        """Inserts the claim, the database's own «one job a resource»; False if another job has it."""
-        values = {"resource_uuid": resource_uuid, "job_uuid": job_uuid, "fence": fence}
-        return bool(tx.execute(HOLD[tx.dialect], values).rowcount)
 
     def write(self, tx: Tx, uuid: str, fence: int, state: JobState, values: dict[str, Any]) -> bool:
         """The compare-and-set of a running job; whether somebody asked it to stop. Raises Fenced when it is not
@@ -256,15 +269,15 @@ class JobRepository:
             raise Fenced
         return bool(row[0])
 
-    def end(self, tx: Tx, uuid: str, fence: int, state: JobState, values: dict[str, Any]) -> Job:
-        """The compare-and-set that ends a running job: the job as it is for ever. Raises Fenced."""
-        row = tx.execute(END, values | {"this": uuid, "held": fence, "was": state}).mappings().first()
-        if row is None:
+    def end(self, tx: Tx, row: JobRow, fence: int, state: JobState, values: dict[str, Any]) -> Job:
+        """The compare-and-set that ends a running job, and its claim: the job as it is for ever. Raises Fenced."""
+        mine = {"this": row.uuid, "held": fence, "was": state, "here": row.resource_uuid}
+        ended = tx.execute(END[tx.dialect], values | mine).mappings().first()
+        if ended is None:
             raise Fenced
-        return _view(row)
-
-    def release(self, tx: Tx, resource_uuid: str, job_uuid: str) -> None:
-        tx.execute(RELEASE, {"here": resource_uuid, "this": job_uuid})
+        if tx.dialect != "postgresql":
+            tx.execute(RELEASE, {"here": row.resource_uuid, "this": row.uuid})
+        return _view(ended)
 
     def request_cancel(self, tx: Tx, uuid: str) -> JobRow | None:
         """Asks an open job to stop. The row as it is now; None if it has ended."""
@@ -350,12 +363,11 @@ class JobRepository:
 def _in_slots(
     tx: Tx, statements: Mapping[str, Select[Any]], slots: Sequence[int] | None, most: int
 ) -> tuple[Select[Any], dict[str, Any]]:
-    """The statement, and its values: slots as one of them, however many there are."""
+    """The statement, and its values."""
     values: dict[str, Any] = {"now": tx.now, "most": most}
     if slots is None:
         return statements[""], values
-    given = msgspec.json.encode(slots).decode() if tx.dialect == "sqlite" else list(slots)
-    return statements[tx.dialect], values | {"slots": given}
+    return statements[tx.dialect], values | {"slots": list(slots)}
 
 
 def _open_on(resource_uuid: str) -> Any:

@@ -32,6 +32,9 @@ LIMITS = Path(__file__).with_name("limits.toml")
 ROUNDS = 20
 """Of each change. What happens less often than that is rounded away."""
 
+FEWER = 2
+"""One or two of a statement may come before their session has heard that it is counted."""
+
 IDLE_SECONDS = 3.0
 
 GIB = 1 << 30
@@ -106,9 +109,9 @@ class Changes:
                 act(number)
         idle = self._commits_per_second * (time.monotonic() - begin)
         self._statements[name] = [
-            (calls // ROUNDS, text)
+            (round(calls / ROUNDS), text)
             for calls, text in self._database.most_frequent()
-            if calls >= ROUNDS and text not in self._idle
+            if calls >= ROUNDS - FEWER and text not in self._idle
         ]
         return {
             "SQL statements": sum(calls for calls, _ in self._statements[name]),

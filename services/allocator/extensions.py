@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mgmtnode.contracts.allocator import AllocatorStrategy
+from mgmtnode.contracts.allocator import AllocatorStrategy, PlaceChanged
 from mgmtnode.contracts.host import Host, HostCapacityChanged
 from mgmtnode.db.session import Tx
 from mgmtnode.extension.point import Extension
@@ -24,7 +24,18 @@ class HostAccount:
         ledger.drop_pools(tx, host_uuid)
 
 
+class PlaceAccount:
+    """Follows which clusters and zones are open, in the transactions of their services."""
+
+    def __init__(self, allocator: AllocatorService) -> None:
+        self._allocator = allocator
+
+    def place_changed(self, tx: Tx, place_uuid: str, enabled: bool) -> None:
+        self._allocator.hosts.set_open(tx, place_uuid, enabled=enabled)
+
+
 EXTENSIONS = (
+    Extension(PlaceChanged, PlaceAccount),
     Extension(HostCapacityChanged, HostAccount),
     Extension(
         AllocatorStrategy, lambda s: LeastVmPreferred(s.node.slots, s.node.rng), key="LeastVmPreferred"

@@ -1,4 +1,4 @@
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, String, Table
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, String, Table
 
 from mgmtnode.db.base import UuidText, metadata
 
@@ -11,6 +11,8 @@ host_capacity = Table(
     Column("hypervisor", String(255), nullable=False),
     Column("state", String(16), nullable=False),
     Column("status", String(16), nullable=False),
+    Column("cluster_open", Boolean, nullable=False, comment="its cluster is enabled"),
+    Column("zone_open", Boolean, nullable=False, comment="its zone is enabled"),
     Column("cpu", Integer, nullable=False, comment="physical threads"),
     Column("memory", BigInteger, nullable=False, comment="bytes the host has"),
     Column("reserved_memory", BigInteger, nullable=False, comment="bytes kept from VMs"),

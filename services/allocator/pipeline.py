@@ -6,24 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mgmtnode.contracts.allocator import Candidate, FilterReport, HostFilter, ReserveHost
-from mgmtnode.contracts.cluster import CLUSTER
-from mgmtnode.contracts.zone import ZONE
 from mgmtnode.db.session import Tx
-from mgmtnode.query.engine import Query
 from services.allocator.repository import CONNECTED, ENABLED, HostRow
 
 GIB = 1 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """The clusters and zones where nothing is placed now."""
-
-    clusters: frozenset[str]
-    zones: frozenset[str]
-
-    def __contains__(self, row: object) -> bool:
-        return isinstance(row, HostRow) and (row.cluster_uuid in self.clusters or row.zone_uuid in self.zones)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +21,7 @@ class Filter:
     reason: str
 
 
-def closed(tx: Tx, query: Query) -> Closed:
-    clusters = query.find(tx, CLUSTER, "state=Disabled")
-    zones = query.find(tx, ZONE, "state=Disabled")
-    return Closed(frozenset(c.uuid for c in clusters), frozenset(z.uuid for z in zones))
-
-
-def in_open_places(tx: Tx, query: Query, rows: list[HostRow]) -> list[HostRow]:
-    """Those of a few hosts whose cluster and zone are enabled."""
-    if not rows:
-        return rows
-    clusters = ",".join(sorted({row.cluster_uuid for row in rows}))
-    found = query.find(tx, CLUSTER, f"uuid?={clusters}", "state=Enabled", "zone.state=Enabled")
-    opened = {cluster.uuid for cluster in found}
-    return [row for row in rows if row.cluster_uuid in opened]
-
-
-def filters(request: ReserveHost, shut: Closed) -> list[Filter]:
+def filters(request: ReserveHost) -> list[Filter]:
     """The filters of a request, in the order they are applied and reported."""
     found: list[Filter] = []
     if request.zone_uuid:
@@ -73,7 +43,7 @@ def filters(request: ReserveHost, shut: Closed) -> list[Filter]:
         *found,
         Filter("state", lambda r: r.state == ENABLED, "they are disabled or in maintenance"),
         Filter("status", lambda r: r.status == CONNECTED, "they are not connected"),
-        Filter("cluster and zone state", lambda r: r not in shut, "their cluster or zone is disabled"),
+        Filter("cluster and zone state", lambda r: r.open, "their cluster or zone is disabled"),
         Filter(  # over-provisioning shares threads among VMs; one VM cannot use more than there are
             "host size", lambda r: r.threads >= request.cpu, f"they have less than {request.cpu} threads"
         ),

@@ -7,8 +7,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import BigInteger, Select, and_, bindparam, case, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import BigInteger, Select, and_, bindparam, case, func, insert, select, update
 
 from mgmtnode.contracts.allocator import HostCapacity, ReserveHost
 from mgmtnode.contracts.host import Host
@@ -45,7 +44,7 @@ class HostFacts(NamedTuple):
 
 class HostRow(msgspec.Struct, frozen=True):
     """A host as the pipeline sees it: where it is, how it is, what new reservations may still take. ``vms``: how many
-    hold memory of it; one that was enlarged counts for each time."""
+    hold memory of it; one that was enlarged counts for each time. ``open``: its cluster and its zone are enabled."""
 
     host_uuid: str
     cluster_uuid: str
@@ -57,10 +56,12 @@ class HostRow(msgspec.Struct, frozen=True):
     memory_free: int
     threads: int
     vms: int
+    open: bool
 
 
 _cpu, _memory = pool.alias("cpu_pool"), pool.alias("memory_pool")
 _cpu_free, _memory_free = _cpu.c.target - _cpu.c.used, _memory.c.target - _memory.c.used
+_open = and_(host_capacity.c.cluster_open, host_capacity.c.zone_open)
 _hosts = (
     select(
         *(host_capacity.c[f] for f in HostRow.__struct_fields__[:6]),
@@ -68,10 +69,12 @@ _hosts = (
         _memory_free.label("memory_free"),
         host_capacity.c.cpu.label("threads"),
         _memory.c.allocations.label("vms"),
+        _open.label("open"),
     )
     .join(_cpu, and_(_cpu.c.resource_uuid == host_capacity.c.host_uuid, _cpu.c.kind == CPU))
     .join(_memory, and_(_memory.c.resource_uuid == host_capacity.c.host_uuid, _memory.c.kind == MEMORY))
 )
+KNOWN = select(host_capacity.c.host_uuid).where(host_capacity.c.host_uuid == bindparam("host"))
 DESIGNATIONS = ("host_uuid", "cluster_uuid", "zone_uuid", "hypervisor")
 
 
@@ -90,6 +93,7 @@ def _fitting(shape: Shape) -> Select[Any]:
     statement = _hosts.where(
         host_capacity.c.state == ENABLED,
         host_capacity.c.status == CONNECTED,
+        _open,
         host_capacity.c.cpu >= bindparam("cpu", type_=BigInteger),
         _cpu_free >= bindparam("cpu", type_=BigInteger),
         _memory_free >= bindparam("memory", type_=BigInteger),
@@ -104,21 +108,37 @@ def _fitting(shape: Shape) -> Select[Any]:
     return statement.order_by(*left).limit(bindparam("most"))
 
 
+def _facts(host: Host) -> dict[str, Any]:
+    return {
+        "host_uuid": host.uuid,
+        "cluster_uuid": host.cluster_uuid,
+        "zone_uuid": host.zone_uuid,
+        "hypervisor": host.hypervisor,
+        "state": host.state,
+        "status": host.status,
+        "cpu": host.cpu,
+        "memory": host.memory,
+    }
+
+
 class CapacityRepository:
+    def knows(self, tx: Tx, host_uuid: str) -> bool:
+        return tx.execute(KNOWN, {"host": host_uuid}).first() is not None
+
+    def add(self, tx: Tx, host: Host, *, cluster_open: bool, zone_open: bool) -> None:
+        """Keeps account of a host from now on."""
+        places = {"cluster_open": cluster_open, "zone_open": zone_open}
+        tx.execute(insert(host_capacity), _facts(host) | places | {"reserved_memory": 0})
+
     def save(self, tx: Tx, host: Host, reserved_memory: int) -> None:
-        values = {
-            "host_uuid": host.uuid,
-            "cluster_uuid": host.cluster_uuid,
-            "zone_uuid": host.zone_uuid,
-            "hypervisor": host.hypervisor,
-            "state": host.state,
-            "status": host.status,
-            "cpu": host.cpu,
-            "memory": host.memory,
-            "reserved_memory": reserved_memory,
-        }
-        make = (sqlite if tx.dialect == "sqlite" else postgresql).insert(host_capacity)
-        tx.execute(make.values(values).on_conflict_do_update(index_elements=["host_uuid"], set_=values))
+        values = _facts(host) | {"reserved_memory": reserved_memory}
+        tx.execute(update(host_capacity).where(host_capacity.c.host_uuid == host.uuid).values(values))
+
+    def set_open(self, tx: Tx, place_uuid: str, *, enabled: bool) -> None:
+        """A cluster or a zone was enabled, or disabled."""
+        for own, flag in (("cluster_uuid", "cluster_open"), ("zone_uuid", "zone_open")):
+            where = host_capacity.c[own] == place_uuid
+            tx.execute(update(host_capacity).where(where).values({flag: enabled}))
 
     def set_reserved(self, tx: Tx, host_uuid: str, reserved_memory: int) -> None:
         where = host_capacity.c.host_uuid == host_uuid
@@ -157,17 +177,16 @@ class CapacityRepository:
         held = select(allocation.c.resource_uuid).distinct().where(mine, allocation.c.state != "QUARANTINED")
         return sorted(str(r[0]) for r in tx.execute(held))
 
-    def capacity(self, tx: Tx, shut: Sequence[str], **place: str | None) -> HostCapacity:
-        """Sums over the hosts of a zone, a cluster, one host, or all. ``shut``: clusters and zones where nothing
-        is placed now."""
+    def capacity(self, tx: Tx, **place: str | None) -> HostCapacity:
+        """Sums over the hosts of a zone, a cluster, one host, or all."""
         sums: Sequence[Any] = (
             func.coalesce(func.sum(_cpu.c.target), 0),
             func.coalesce(func.sum(_cpu.c.used), 0),
-            func.coalesce(func.sum(_usable(_cpu_free, shut)), 0),
+            func.coalesce(func.sum(_usable(_cpu_free)), 0),
             func.coalesce(func.sum(_memory.c.target), 0),
             func.coalesce(func.sum(host_capacity.c.reserved_memory), 0),
             func.coalesce(func.sum(_memory.c.used), 0),
-            func.coalesce(func.sum(_usable(_memory_free, shut)), 0),
+            func.coalesce(func.sum(_usable(_memory_free)), 0),
             func.count(),
         )
         statement = _hosts.with_only_columns(*sums, maintain_column_froms=True)
@@ -178,13 +197,7 @@ class CapacityRepository:
         return HostCapacity(**dict(zip(HostCapacity.__struct_fields__, map(int, row), strict=True)))
 
 
-def _usable(left: Any, shut: Sequence[str]) -> Any:
+def _usable(left: Any) -> Any:
     """What is left of a host, as far as something can be placed there now."""
-    open_now = and_(
-        host_capacity.c.state == ENABLED,
-        host_capacity.c.status == CONNECTED,
-        host_capacity.c.cluster_uuid.not_in(shut),
-        host_capacity.c.zone_uuid.not_in(shut),
-        left > 0,
-    )
-    return case((open_now, left), else_=0)
+    ready = and_(host_capacity.c.state == ENABLED, host_capacity.c.status == CONNECTED, _open, left > 0)
+    return case((ready, left), else_=0)

@@ -19,8 +19,11 @@ from mgmtnode.contracts.allocator import (
     ReserveOnHost,
     ReturnHost,
 )
+from mgmtnode.contracts.cluster import CLUSTER, ClusterState
 from mgmtnode.contracts.config import GlobalConfigChanged, ResourceConfigChanged
 from mgmtnode.contracts.host import Host
+from mgmtnode.contracts.zone import ZONE, ZoneState
+from mgmtnode.db import resource
 from mgmtnode.db.session import Tx
 from mgmtnode.errors import ApiError
 from mgmtnode.jobs import ledger
@@ -58,8 +61,7 @@ class AllocatorService(Service):
         candidates = self._shortlist(tx, msg, strategy, SHORTLIST)
         if placed := self._take_one(tx, msg, strategy.sort(tx, msg, candidates)):
             return placed
-        shut = pipeline.closed(tx, self.node.query)
-        rows, reports = pipeline.run(self.hosts.all(tx), pipeline.filters(msg, shut))
+        rows, reports = pipeline.run(self.hosts.all(tx), pipeline.filters(msg))
         candidates, more = self._eligible(tx, msg, rows)
         if placed := self._take_one(tx, msg, strategy.sort(tx, msg, candidates)):
             return placed
@@ -92,12 +94,7 @@ class AllocatorService(Service):
     @handler()
     async def capacity(self, msg: GetCapacity, caller: Caller) -> HostCapacity:
         place = {"zone_uuid": msg.zone_uuid, "cluster_uuid": msg.cluster_uuid, "host_uuid": msg.host_uuid}
-
-        def look(tx: Tx) -> HostCapacity:
-            shut = pipeline.closed(tx, self.node.query)
-            return self.hosts.capacity(tx, [*shut.clusters, *shut.zones], **place)
-
-        return await self.node.db.read(look)
+        return await self.node.db.read(lambda tx: self.hosts.capacity(tx, **place))
 
     @subscribe
     async def global_config_changed(self, event: GlobalConfigChanged) -> None:
@@ -144,14 +141,30 @@ class AllocatorService(Service):
         place = {"host": host.uuid, "cluster": host.cluster_uuid, "zone": host.zone_uuid}
         limits = self._limits(tx, place, host.cpu, host.memory)
         _set_pools(tx, host.uuid, limits)
+        if not self.hosts.knows(tx, host.uuid):
+            self._meet(tx, host)
         self.hosts.save(tx, host, limits.reserved_memory)
+
+    def _meet(self, tx: Tx, host: Host) -> None:
+        """Nobody enables or disables its cluster or zone until the commit: who does then finds the host."""
+        resource.hold(tx, (host.cluster_uuid, host.zone_uuid))
+        cluster, zone = (
+            self.node.query.get(tx, kind, uuid)
+            for kind, uuid in ((CLUSTER, host.cluster_uuid), (ZONE, host.zone_uuid))
+        )
+        self.hosts.add(
+            tx,
+            host,
+            cluster_open=cluster.state is ClusterState.ENABLED,
+            zone_open=zone.state is ZoneState.ENABLED,
+        )
 
     def _shortlist(
         self, tx: Tx, msg: ReserveHost, strategy: AllocatorStrategy, limit: int
     ) -> list[Candidate]:
         """Some of the hosts that can take it, those first that the strategy will prefer."""
         found = self.hosts.fitting(tx, msg, limit, fullest_first=strategy.fullest_first)
-        return self._eligible(tx, msg, pipeline.in_open_places(tx, self.node.query, found))[0]
+        return self._eligible(tx, msg, found)[0]
 
     def _eligible(
         self, tx: Tx, msg: ReserveHost, rows: list[HostRow]

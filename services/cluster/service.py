@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mgmtnode.cascade.deletion import DeletionContext
+from mgmtnode.contracts.allocator import PlaceChanged
 from mgmtnode.contracts.cluster import (
     CLUSTER,
     CLUSTER_HYPERVISOR_UNKNOWN,
@@ -53,15 +54,21 @@ class ClusterService(Service):
 
     @job()
     def enable(self, tx: Tx, msg: EnableCluster) -> Cluster:
-        return self._changed(tx, self.clusters.set_state(tx, msg.uuid, ClusterState.ENABLED))
+        return self._set_state(tx, msg.uuid, ClusterState.ENABLED)
 
     @job()
     def disable(self, tx: Tx, msg: DisableCluster) -> Cluster:
-        return self._changed(tx, self.clusters.set_state(tx, msg.uuid, ClusterState.DISABLED))
+        return self._set_state(tx, msg.uuid, ClusterState.DISABLED)
 
     @job(DELETE_CLUSTER)
     def delete(self, msg: DeleteCluster, work: WorkToken) -> DeletionContext:
         return DeletionContext(uuid=msg.uuid, kind="cluster", force=msg.force)
+
+    def _set_state(self, tx: Tx, uuid: str, state: ClusterState) -> Cluster:
+        cluster = self.clusters.set_state(tx, uuid, state)
+        for listener in self.node.extensions.all(PlaceChanged):
+            listener.place_changed(tx, uuid, state is ClusterState.ENABLED)
+        return self._changed(tx, cluster)
 
     def _changed(self, tx: Tx, cluster: Cluster) -> Cluster:
         tx.record(ClusterChanged(resource_uuid=cluster.uuid, cluster=cluster))

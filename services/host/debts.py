@@ -55,7 +55,8 @@ class HostDebts:
     def settle(self, tx: Tx, host_uuid: str, resource_uuid: str, *, keep: bool = False) -> None:
         """The host owes nothing for the resource any more. ``keep``: what it holds there stays its own.
 
-        With its last debt, the rest that was kept back is free, or the resource's own again if it lives.
+        With its last debt, the rest that was kept back is free, or the resource's own again if it lives; but not what
+        it held of hosts that it has left since.
         """
         if not self.owed(tx, host_uuid, resource_uuid):
             return
@@ -65,8 +66,16 @@ class HostDebts:
             return
         if resource.type_of(tx, resource_uuid) is None:
             ledger.settle(tx, resource_uuid)
-        else:
-            ledger.restore(tx, resource_uuid)
+            return
+        for host in self._left(tx, resource_uuid):
+            ledger.settle(tx, resource_uuid, pool_uuid=host)
+        ledger.restore(tx, resource_uuid)
+
+    def _left(self, tx: Tx, resource_uuid: str) -> list[str]:
+        """The hosts of which the resource holds something, and where it is not."""
+        pools = sorted({pool for pool, _ in ledger.held(tx, resource_uuid)})
+        hosts = [pool for pool in pools if resource.type_of(tx, pool) == "host"]
+        return [host for host in hosts if not self.lives_there(tx, host, resource_uuid)]
 
 
 @dataclass(slots=True)

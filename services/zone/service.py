@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mgmtnode.cascade.deletion import DeletionContext
+from mgmtnode.contracts.allocator import PlaceChanged
 from mgmtnode.contracts.zone import (
     ZONE,
     CreateZone,
@@ -43,11 +44,11 @@ class ZoneService(Service):
 
     @job()
     def enable(self, tx: Tx, msg: EnableZone) -> Zone:
-        return self._changed(tx, self.zones.set_state(tx, msg.uuid, ZoneState.ENABLED))
+        return self._set_state(tx, msg.uuid, ZoneState.ENABLED)
 
     @job()
     def disable(self, tx: Tx, msg: DisableZone) -> Zone:
-        return self._changed(tx, self.zones.set_state(tx, msg.uuid, ZoneState.DISABLED))
+        return self._set_state(tx, msg.uuid, ZoneState.DISABLED)
 
     @job(DELETE_ZONE)
     def delete(self, msg: DeleteZone, work: WorkToken) -> DeletionContext:
@@ -56,6 +57,12 @@ class ZoneService(Service):
     @handler()
     def get(self, tx: Tx, msg: GetZone) -> Zone:
         return self.zones.get(tx, msg.uuid)
+
+    def _set_state(self, tx: Tx, uuid: str, state: ZoneState) -> Zone:
+        zone = self.zones.set_state(tx, uuid, state)
+        for listener in self.node.extensions.all(PlaceChanged):
+            listener.place_changed(tx, uuid, state is ZoneState.ENABLED)
+        return self._changed(tx, zone)
 
     def _changed(self, tx: Tx, zone: Zone) -> Zone:
         tx.record(ZoneChanged(resource_uuid=zone.uuid, zone=zone))

@@ -172,6 +172,22 @@ def test_a_node_that_drains_keeps_nothing_and_a_stopped_one_leaves_nothing_behin
     play(story)
 
 
+def test_slots_are_to_go_nowhere_when_the_last_node_drains_too(play: Play) -> None:
+    """Their owners would try for ever, and suspend the jobs in them each time."""
+
+    async def story(db: SqlDatabase) -> None:
+        first, second = await joined(db, "a"), await joined(db, "b")
+        await first.withdraw()
+        assert {row.target for row in (await owners(db)).values() if row.owner == "a"} == {"b"}
+        await second.withdraw()
+        rows = (await owners(db)).values()
+        assert {row.target for row in rows} == {None} and {row.owner for row in rows} <= {"a", "b"}
+        await joined(db, "c")
+        assert {row.target for row in (await owners(db)).values()} == {"c"}
+
+    play(story)
+
+
 def test_the_slots_of_an_evicted_node_go_to_the_others_at_once_under_new_epochs(play: Play) -> None:
     async def story(db: SqlDatabase) -> None:
         a, b = await joined(db, "a"), await joined(db, "b")

@@ -176,7 +176,7 @@ def _no_dedup() -> list[Change]:
 def _no_unique_address() -> list[Change]:
     real = DatabaseServer.restore
 
-    def restore(self: DatabaseServer, saved: bytes) -> None:
+    def restore(self: DatabaseServer, saved: Any) -> None:
         real(self, saved)
         self.script("DROP INDEX uq_allocation_pool_unit")
         self.script("DROP INDEX uq_nic_l3_network_uuid_ip_number")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -55,7 +56,7 @@ class Site:
 
     manifests: Sequence[ServiceManifest]
     server: DatabaseServer
-    database: bytes
+    database: sqlite3.Connection
     zone: str
     cluster: str
     network: str

@@ -19,6 +19,7 @@ from tests.simulation.schedule import Schedule, draw
 SCHEDULES = 150  # under a minute on one core; scripts/simulate runs as many as you like
 BATCH = 15
 ROOT = Path(__file__).parents[2]
+FOUND = Path(__file__).parent / "found"
 AGAIN = (3, 4, 17)  # seeds whose traces are compared
 DIGESTS = """
 import json, sys
@@ -41,6 +42,12 @@ def test_what_must_hold_holds_whatever_goes_wrong(first: int) -> None:
     for seed in range(first, first + BATCH):
         outcome = run(draw(seed))
         assert not outcome.wrong, told(outcome)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in FOUND.glob("*.json")))
+def test_a_script_that_failed_once_does_not_fail_again(name: str) -> None:
+    outcome = run(msgspec.json.decode((FOUND / f"{name}.json").read_bytes(), type=Schedule))
+    assert not outcome.wrong, told(outcome)
 
 
 def test_a_schedule_does_real_work_while_things_go_wrong() -> None:

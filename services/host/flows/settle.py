@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mgmtnode.bus.message import NOTHING, Nothing
-from mgmtnode.contracts.hypervisor import PerformOnHost, VmAction, VmCommand, VmSpec
+from mgmtnode.contracts.hypervisor import PerformOnHost, SealOnHost, VmAction, VmCommand, VmSpec
 from mgmtnode.db.session import Tx
 from mgmtnode.errors import CONFLICT
 from mgmtnode.workflow.flow import Flow, FlowContext, Step, TxStep
@@ -34,7 +34,16 @@ def look(service: HostService, tx: Tx, context: SettleContext) -> None:
     context.lives_there = service.debts.lives_there(tx, context.host_uuid, context.resource_uuid)
 
 
-async def destroy(service: HostService, job: JobHandle, context: SettleContext) -> None:
+async def clean(service: HostService, job: JobHandle, context: SettleContext) -> None:
+    """Afterwards nothing that earlier owners have sent to the host will be done there any more."""
+    host, uuid = context.host_uuid, context.resource_uuid
+    if context.lives_there:
+        await service.node.bus.call(SealOnHost(host_uuid=host, vm_uuid=uuid, fence=job.token.fence))
+    else:
+        await destroy(service, context)
+
+
+async def destroy(service: HostService, context: SettleContext) -> None:
     vm = VmSpec(uuid=context.resource_uuid, name="", cpu=1, memory=LEAST_MEMORY)
     command = VmCommand(action=VmAction.DESTROY, vm=vm)
     await service.node.bus.call(PerformOnHost(host_uuid=context.host_uuid, command=command))
@@ -52,7 +61,7 @@ SETTLE_DEBT: Flow[HostService, SettleContext, Nothing] = Flow(
     "cleanup_debt.settle",
     (
         TxStep("look", run=look),
-        Step("destroy", run=destroy, when=lambda context: context.owed and not context.lives_there),
+        Step("clean up", run=clean, when=lambda context: context.owed),
         TxStep("settle", run=settle),
     ),
     result=result,

@@ -48,7 +48,7 @@ def begin(change: Change) -> Callable[[VmService, Tx, VmContext], None]:
         if vm.state == change.to and change.operation != "reboot":
             context.done = True
             return
-        service.vms.move(tx, service.vms.get(tx, vm.uuid), change.via)
+        service.vms.move_from(tx, vm.uuid, vm.state, change.via)
 
     return run
 
@@ -70,7 +70,7 @@ def tell(change: Change) -> Callable[[VmService, JobHandle, VmContext], Any]:
 def end(change: Change) -> Callable[[VmService, Tx, VmContext], None]:
     def run(service: VmService, tx: Tx, context: VmContext) -> None:
         if not context.done:
-            service.vms.move(tx, service.vms.get(tx, context.uuid), change.to)
+            service.vms.move_from(tx, context.uuid, change.via, change.to)
 
     return run
 

@@ -93,6 +93,14 @@ def test_nothing_is_placed_where_the_host_its_cluster_or_its_zone_is_closed(site
     assert placed(site, host=0) == 0
 
 
+def test_a_host_that_comes_to_a_closed_cluster_takes_nothing_until_that_opens(site: Site) -> None:
+    site.cloud.act("clusters", site.cluster, "disable")
+    site.add_host()
+    assert capacity(site, host_uuid=site.host(2))["memory_free"] == 0
+    site.cloud.act("clusters", site.cluster, "enable")
+    assert placed(site, host=2) == 2
+
+
 def test_the_strategies_order_the_hosts(site: Site) -> None:
     least, packed, random = (offering(site, s) for s in ("LeastVmPreferred", "Packed", "Random"))
     assert [placed(site, host=0, memory=2 * GIB), placed(site, instance_offering_uuid=least)] == [0, 1]

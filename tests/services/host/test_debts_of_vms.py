@@ -86,3 +86,25 @@ def test_a_vm_that_was_started_again_since_holds_its_memory_once(cloud: Cloud, h
     collect(cloud)
     assert memory_used(cloud, host["uuid"]) == GIB
     assert cloud.get("vms", vm["uuid"])["state"] == "Running"
+
+
+def test_a_vm_that_has_left_the_host_since_gets_nothing_of_it_back(
+    cloud: Cloud, host: dict[str, Any]
+) -> None:
+    """The debt of its own host was paid while it lived there, the one of another host is paid when it is stopped."""
+    size = {"cpu": 8, "memory": 16 * GIB}
+    other = cloud.create(
+        "hosts", name="h2", cluster_uuid=host["cluster_uuid"], management_ip="sim-debts-2", parameters=size
+    )
+    vm = cloud.create("vms", name="vm", cpu=1, memory=GIB, host_uuid=host["uuid"])
+
+    def owe(tx: Tx) -> None:
+        ledger.quarantine(tx, vm["uuid"])
+        ledger.owe(tx, other["uuid"], vm["uuid"], job_uuid=JOB, reason="an undo failed")
+
+    cloud.write(owe)
+    cloud.act("vms", vm["uuid"], "stop")
+    assert memory_used(cloud, host["uuid"]) == GIB
+    collect(cloud)
+    assert cloud.list("cleanup-debts") == []
+    assert memory_used(cloud, host["uuid"]) == 0

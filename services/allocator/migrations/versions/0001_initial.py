@@ -20,6 +20,8 @@ def upgrade() -> None:
         sa.Column("hypervisor", sa.String(length=255), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("status", sa.String(length=16), nullable=False),
+        sa.Column("cluster_open", sa.Boolean(), nullable=False, comment="its cluster is enabled"),
+        sa.Column("zone_open", sa.Boolean(), nullable=False, comment="its zone is enabled"),
         sa.Column("cpu", sa.Integer(), nullable=False, comment="physical threads"),
         sa.Column("memory", sa.BigInteger(), nullable=False, comment="bytes the host has"),
         sa.Column("reserved_memory", sa.BigInteger(), nullable=False, comment="bytes kept from VMs"),
