@@ -15,12 +15,12 @@ from tests.chaos.bounds import Bounds, of_measured
 from tests.chaos.customers import Crowd
 from tests.chaos.faults import Deed, Faults
 from tests.chaos.history import Answered, Entry, History, Struck, of, read
-from tests.chaos.hostile import Hostile
+from tests.chaos.hostile import Hostile, waiting
 from tests.chaos.logs import Logs
 from tests.chaos.mailers import Mailers
 from tests.chaos.overload import Overload
 from tests.chaos.plan import AGENTS, BROKER, TO_BROKER, TO_HOSTS, Fault, Kind, Plan
-from tests.chaos.stage import Stage
+from tests.chaos.stage import API_VHOST, Stage
 
 QUIET_SECONDS = 2.0  # of load before the first fault and after the last
 HEAL_SECONDS = 150.0
@@ -131,7 +131,9 @@ class Campaign:
         return []
 
     def _missing(self) -> str:
-        return self._stage.audit._unsettled() or checks.unsettled(self._stage.audit.records)
+        stage = self._stage
+        url = stage.cluster.rabbit.vhost_url(API_VHOST)
+        return stage.audit.unsettled() or checks.unsettled(stage.audit.records) or waiting(url)
 
     def _look(self) -> list[str]:
         audit, records = self._stage.audit, self._stage.audit.records
@@ -140,6 +142,7 @@ class Campaign:
             *audit.findings(),
             *books.acknowledged(records, checks.Promises.of(entries).acknowledged),
             *checks.of_history(entries, records),
+            *checks.of_listeners(records, self._stage.listeners),
             *checks.of_database(records),
             *checks.of_hosts(records, self._stage.agents.url),
             *of_measured(entries),

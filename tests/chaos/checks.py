@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from mgmtnode.testing.audit.audit import POLL, STREAM_SECONDS
 from mgmtnode.testing.audit.hosts import powers
 from mgmtnode.testing.audit.records import Records
+from mgmtnode.testing.local_cluster.subscriber import Subscriber
 from tests.chaos.history import LOST, Answered, Asked, Ended, Entry, Saw, of
 
 STEADY = ("Created", "Running", "Paused", "Stopped", "Crashed", "Destroyed")
@@ -89,6 +92,23 @@ def _shown(entries: list[Entry], records: Records) -> Iterator[str]:
         for uuid in saw.resources:
             if owners.get(uuid) != saw.account:
                 yield f"I19: {saw.account} was shown {uuid} of {owners.get(uuid)}"
+
+
+def of_listeners(records: Records, listeners: Mapping[str, Subscriber]) -> Iterator[str]:
+    """A tenant hears each event of its account, and none of another's."""
+    told: dict[str, set[str]] = defaultdict(set)
+    query = (
+        "SELECT r.name, e.xid || '-' || e.seq FROM event e JOIN resource r ON r.uuid = e.account_uuid"
+        " WHERE r.type = 'account'"
+    )
+    for account, event in records.rows(query):
+        told[account].add(event)
+    for account, listener in listeners.items():
+        until = time.monotonic() + STREAM_SECONDS
+        while (missing := listener.missing(told[account])) and time.monotonic() < until:
+            time.sleep(POLL)
+        yield from (f"I13: {account} did not hear its event {event}" for event in missing)
+        yield from (f"I19: {account} heard the event {event}" for event in listener.seen - told[account])
 
 
 def of_database(records: Records) -> Iterator[str]:

@@ -6,13 +6,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from random import Random
 
+import pika
 from amqp.exceptions import AMQPError
 
+from mgmtnode.api.amqp import topology
 from tests.chaos.plan import Fault
 from tests.chaos.stage import API_VHOST, Stage
 from tests.integration import poison
 
 MOST = 8
+
+
+def waiting(url: str) -> str:
+    """What nodes have still to take from the queue of requests; empty if nothing. One message that nobody could settle
+    would stay there for ever."""
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        try:
+            found = connection.channel().queue_declare(topology.REQUESTS, passive=True)
+        except pika.exceptions.ChannelClosedByBroker:
+            return "nobody has declared the queue of requests"
+        count = found.method.message_count
+    return f"{count} requests over AMQP wait" if count else ""
 
 
 class Hostile:

@@ -15,13 +15,14 @@ from sqlalchemy.exc import OperationalError
 
 from mgmtnode.cli.seed import seed_cluster
 from mgmtnode.client import Client
-from mgmtnode.testing.audit.audit import POLL, Audit
+from mgmtnode.testing.audit.audit import BEGINNING, POLL, Audit
 from mgmtnode.testing.audit.records import Row
 from mgmtnode.testing.audit.trail import SETTINGS
 from mgmtnode.testing.chaos import Lines
 from mgmtnode.testing.local_cluster import LocalCluster
 from mgmtnode.testing.local_cluster.member import Member
 from mgmtnode.testing.local_cluster.operator import ensure_token
+from mgmtnode.testing.local_cluster.subscriber import Subscriber
 from mgmtnode.testing.process import HOST
 from tests.chaos.disk import Disk
 
@@ -64,6 +65,7 @@ class Stage:
         self.hot: list[str] = []
         self.held: set[str] = set()  # nodes that are to stay down
         self.ends = Counter[int]()  # of nodes by themselves, by exit code
+        self.listeners: dict[str, Subscriber] = {}  # to the events of tenants, by their names
         self._audit: Audit | None = None
         self._stop = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="keeper")
@@ -92,6 +94,8 @@ class Stage:
             closing.callback(self.cluster.stop, at_once=True)
             if self._audit is not None:
                 closing.callback(self._audit.close)
+            for listener in self.listeners.values():
+                closing.callback(listener.stop)
 
     @property
     def node_names(self) -> list[str]:
@@ -151,6 +155,9 @@ class Stage:
             self._make_accounts(client)
             self._make_hot(client)
         self._audit = Audit(self.cluster).start()
+        for account in self.accounts[1:]:
+            listener = Subscriber(self.cluster.url, account.token)
+            self.listeners[account.name] = listener.start(BEGINNING)
         self._keeper.start()
 
     def _make_disks(self) -> None:

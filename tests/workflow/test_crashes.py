@@ -419,10 +419,32 @@ def test_an_unreadable_payload_fails_the_job_and_frees_the_resource(world: World
             assert core.jobs.runner is not None
             core.jobs.runner.closing = True
             job = await core.accept(TouchGadget(uuid=uuid))
-        world.database.run(lambda tx: _payload(tx, job.uuid))
+        world.database.run(lambda tx: _payload(tx, job.uuid, '{"uuid":7}'))
         async with world.life() as core:
             assert (await core.end(job)).state is JobState.FAILED
             assert (await core.run(TouchGadget(uuid=uuid))).state is JobState.SUCCEEDED
+
+    run(story)
+    world.check_quiet()
+
+
+def test_a_request_with_a_field_that_no_node_knows_waits_for_one_that_does_until_its_deadline(
+    world: World,
+) -> None:
+    async def story() -> None:
+        async with world.life() as core:
+            uuid = (await core.run(MakeGadget(name="g"))).resource_uuid
+            assert core.jobs.runner is not None
+            core.jobs.runner.closing = True
+            job = await core.accept(TouchGadget(uuid=uuid))
+        later = f'{{"uuid":"{uuid}","shape":"of a later release"}}'
+        world.database.run(lambda tx: _payload(tx, job.uuid, later))
+        async with world.life():
+            await asyncio.sleep(60)
+            assert world.row(job.uuid).state == "Pending"
+            await asyncio.sleep(1800)
+        row = world.row(job.uuid)
+        assert (row.state, row.error.code) == ("Failed", "core.timeout")
 
     run(story)
     world.check_quiet()
@@ -448,9 +470,9 @@ def _journal(tx: Any, uuid: str, *, version: int) -> None:
     tx.execute(update(job).where(job.c.uuid == uuid).values(journal=text))
 
 
-def _payload(tx: Any, uuid: str) -> None:
+def _payload(tx: Any, uuid: str, payload: str) -> None:
     from sqlalchemy import update
 
     from mgmtnode.db.tables import job
 
-    tx.execute(update(job).where(job.c.uuid == uuid).values(payload='{"shape":"of an earlier release"}'))
+    tx.execute(update(job).where(job.c.uuid == uuid).values(payload=payload))

@@ -58,7 +58,7 @@ class Audit:
         """Returns once nothing is going on: every node is ready, no job is open, and every slot is where it is to be.
         Fails after ``seconds``, with what is still missing."""
         until = time.monotonic() + seconds
-        while missing := self._unsettled():
+        while missing := self.unsettled():
             assert time.monotonic() < until, f"not at rest after {seconds:g} s: {missing}"
             time.sleep(POLL)
 
@@ -87,7 +87,8 @@ class Audit:
             owners[change.slot] = change.owner
         return moved
 
-    def _unsettled(self) -> str:
+    def unsettled(self) -> str:
+        """What is going on; empty if nothing is."""
         away = [name for name, node in self.cluster.nodes.items() if not node.ready]
         if away:
             return f"not ready: {', '.join(away)}"
