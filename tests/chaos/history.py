@@ -45,7 +45,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
 
 
 class Saw(msgspec.Struct, frozen=True, kw_only=True, tag="saw"):
-    """A client was shown resources, or events of them."""
+    """A client was shown resources."""
 
     at: float
     account: str
