@@ -15,7 +15,7 @@ from mgmtnode.testing.servers import PostgresServer, RabbitServer
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 
-MINUTES = float(os.environ.get("MGMTNODE_CHAOS_MINUTES", "0.1"))  # one cycle
+MINUTES = float(os.environ.get("MGMTNODE_CHAOS_MINUTES", "0.1"))  # one cycle, whatever is below its length
 SEED = os.environ.get("MGMTNODE_CHAOS_SEED", "1")
 CLIENTS = os.environ.get("MGMTNODE_CHAOS_CLIENTS", "6")
 
