@@ -8,7 +8,7 @@ from mgmtnode.testing.simulation.faults import Fault, FaultKind
 from tests.simulation.running import run
 from tests.simulation.schedule import Ask, Kind, Schedule
 
-CREATES = [Ask(at=5.0 + number / 10, client=number, kind=Kind.CREATE, of=number) for number in range(8)]
+CREATES = [Ask(at=5.0 + number / 10, client=number, kind=Kind.CREATE, of=number) for number in range(5)]
 
 
 @pytest.mark.parametrize("seed", range(4))

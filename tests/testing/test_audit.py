@@ -109,7 +109,7 @@ def test_nothing_is_wrong_with_an_empty_database(book: Callable[..., Records]) -
     ("statements", "said"),
     [
         ([job("job-1", "Running")], "I5: the job job-1 (vm.create) is still Running"),
-        ([POOL], "I8: the pool cpu of host-1 says 1 used, and 0 are allocated"),
+        ([POOL], "I8: the pool cpu of host-1 says (1, 0) (used, allocations), and it is (0, 0)"),
         ([POOL, allocation("cpu", 1)], "I8: cpu is LIVE for vm-1, which does not exist"),
         ([resource("vm-1"), POOL, allocation("cpu", 1, state="HELD")], "I8: cpu is still HELD for vm-1"),
         ([POOL, allocation("cpu", 1, state="QUARANTINED")], "without a cleanup debt"),

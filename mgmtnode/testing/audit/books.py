@@ -45,7 +45,7 @@ def _ledger(records: Records) -> Iterator[str]:
     held = {(pool, kind): (int(amount), int(number)) for pool, kind, amount, number in records.rows(sums)}
     for pool, kind, *said in records.rows("SELECT resource_uuid, kind, used, allocations FROM pool"):
         if tuple(said) != (counted := held.pop((pool, kind), (0, 0))):
-            yield f"I8: the pool {kind} of {pool} says {said} (used, allocations), and it is {counted}"
+            yield f"I8: the pool {kind} of {pool} says {tuple(said)} (used, allocations), and it is {counted}"
     for (pool, kind), (amount, _) in held.items():
         yield f"I8: {amount} {kind} are allocated from {pool}, which has no such pool"
     for holder, kind, state in records.rows(ORPHANS):
