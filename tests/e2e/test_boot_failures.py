@@ -162,6 +162,7 @@ def test_a_data_directory_that_cannot_be_written_is_named(data: Path) -> None:
 def test_a_database_that_cannot_be_written_is_named_and_unharmed(used: Path, data: Path) -> None:
     shutil.copytree(used, data)
     os.chown(data / "mgmtnode.db", NOBODY, NOBODY)
+    (data / "mgmtnode.db").chmod(0o644)  # it can be read
     (data / "node.lock").unlink(missing_ok=True)
     before = (data / "mgmtnode.db").read_bytes()
     line = refused(*dev(data), code=TEMPORARY, before=WITHOUT_POWER)
