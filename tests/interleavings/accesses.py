@@ -16,7 +16,8 @@ from mgmtnode.db.tables import CORE_TABLES
 
 NAMES = sorted((table.name for table in CORE_TABLES), key=len, reverse=True)
 TABLE = re.compile(rf"\b({'|'.join(NAMES)})\b")
-TARGET = re.compile(r"\s*(?:insert\s+into|update|delete\s+from)\s+(\w+)", re.IGNORECASE)
+# Wherever it stands: a WITH may write, too. Not «do update set», nor «for update of».
+TARGET = re.compile(r"\b(?:insert\s+into\s+(\w+)|update\s+(\w+)\s+set|delete\s+from\s+(\w+))\b")
 ADVISORY = "advisory locks"
 NUMBERS = "numbers of transactions"
 PARENTS = {
@@ -59,18 +60,22 @@ def independent(one: Access, other: Access) -> bool:
 @cache
 def of_statement(sql: str) -> Access:
     text = sql.lower()
+    assert not text.startswith("execute"), "nobody can see what that does"
     tables = frozenset(TABLE.findall(text))
     if "pg_advisory" in text:
         return Access(sql, tables, frozenset({ADVISORY}))
     if "pg_terminate_backend" in text:
         return Access(sql, tables, kills=True)
-    if target := TARGET.match(text):
-        name = target[1]
-        near = PARENTS.get(name, frozenset()) | CHILDREN.get(name, frozenset())
-        return Access(sql, tables, frozenset({name}) | near)
+    if targets := {name for found in TARGET.findall(text) for name in found if name}:
+        return Access(sql, tables, frozenset().union(*map(_written_with, targets)))
     if re.search(r"\bfor (update|share|no key update|key share)\b", text):
         return Access(sql, tables, tables)
     return Access(sql, tables)
+
+
+def _written_with(name: str) -> frozenset[str]:
+    """The table, and those whose rows the database looks at for it."""
+    return frozenset({name}) | PARENTS.get(name, frozenset()) | CHILDREN.get(name, frozenset())
 
 
 def of_end(how: str, locked: frozenset[str]) -> Access:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from sqlalchemy import bindparam, insert, select, text, update
+from sqlalchemy import bindparam, false, insert, select, text, update
 
 from mgmtnode.cluster import repository as cluster
 from mgmtnode.db.session import Tx
@@ -110,27 +110,30 @@ def _no_cluster_lock() -> list[Change]:
 
 
 def _no_cas() -> list[Change]:
-    write = jobs.update(job).where(jobs._THIS).returning(job.c.cancel_requested)
-    return [(jobs, "WRITE", _ignoring(write))]
+    held = _ignoring(update(job).where(jobs._THIS), held=0, was="")
+    end = held.returning(*jobs.VIEW).add_cte(jobs.RELEASE.cte("released"))
+    return [(jobs, "WRITE", held.returning(job.c.cancel_requested)), (jobs, "END", {"postgresql": end})]
 
 
 def _no_take_cas() -> list[Change]:
-    return [(jobs, "TAKE", _ignoring(jobs.update(job).where(jobs._THIS)))]
+    """The claim is written, and nothing else looked at."""
+    taking = _ignoring(update(job).where(jobs._THIS), was="", below=0)
+    return [(jobs, "TAKE_AND_HOLD", taking.where(job.c.uuid.in_(select(jobs._NOW_HELD.c.job_uuid))))]
 
 
-def _ignoring(statement: Any) -> Any:
-    """Takes the values to compare with, and compares nothing."""
+def _ignoring(statement: Any, **given: Any) -> Any:
+    """Takes values that it does nothing with."""
     return statement.where(
-        (bindparam("held", 0) == bindparam("held", 0)) & (bindparam("was", "") == bindparam("was", ""))
+        *(bindparam(name, value) == bindparam(name, value) for name, value in given.items())
     )
 
 
 def _no_hold() -> list[Change]:
-    return [(JobRepository, "hold", lambda self, tx, resource_uuid, job_uuid, fence: True)]
+    return [(jobs, "TAKE_AND_HOLD", _ignoring(jobs.TAKE, here="", epoch=0))]
 
 
 def _no_turns() -> list[Change]:
-    return [(JobRepository, "ahead", lambda self, tx, resource_uuid, seq: False)]
+    return [(jobs, "LOOK", select(*jobs.ROW, false().label("ahead")).where(jobs._THIS))]
 
 
 def _no_enqueue() -> list[Change]:
@@ -140,10 +143,7 @@ def _no_enqueue() -> list[Change]:
 def _no_waiting_cas() -> list[Change]:
     """The end of a job that waits is written without looking whether it still does."""
 
-    def end_waiting(self: JobRepository, tx: Tx, uuid: str, values: dict[str, Any]) -> bool:
-        return bool(tx.execute(update(job).where(job.c.uuid == uuid).values(values)).rowcount)
-
-    return [(JobRepository, "end_waiting", end_waiting)]
+    return [(jobs, "END_WAITING", update(job).where(jobs._THIS).returning(*jobs.VIEW))]
 
 
 def _no_conflict_clause() -> list[Change]:
@@ -197,15 +197,11 @@ def _look_then_reserve() -> list[Change]:
 
 
 def _look_then_count() -> list[Change]:
-    """The revision is read, and written one higher."""
-
-    def resource_row(tx: Tx, event: Any) -> dict[str, Any]:
-        columns = (resource.c.revision, resource.c.type, resource.c.account_uuid)
-        row = tx.execute(select(*columns).where(resource.c.uuid == event.resource_uuid)).one()
-        tx.execute(update(resource).where(resource.c.uuid == event.resource_uuid).values(revision=row[0] + 1))
-        return {"revision": row[0] + 1, "resource_type": row[1], "account_uuid": row[2]}
-
-    return [(events, "_resource_row", resource_row)]
+    """The revision is read as it was before anybody was waited for, and written one higher."""
+    seen, raising = resource.alias("seen"), events._raise_revision
+    higher = select(seen.c.revision + 1).where(seen.c.uuid == bindparam("of")).scalar_subquery()
+    with mock.patch.object(events, "_raise_revision", lambda place: raising(place).values(revision=higher)):
+        return [(events, "RAISE_AND_APPEND", events._raise_and_append(events.PLACE["postgresql"]))]
 
 
 def _read_all() -> list[Change]:
@@ -214,8 +210,7 @@ def _read_all() -> list[Change]:
 
 def _own_place() -> list[Change]:
     """An event stands where its own transaction does, whatever came before it on the resource."""
-    place = text("pg_current_xact_id()::text::bigint")
-    return [(events, "APPEND", {"postgresql": insert(events.event_log).values(xid=place)})]
+    return [(events, "RAISE_AND_APPEND", events._raise_and_append(events.XID["postgresql"]))]
 
 
 UNIT_INDEX = (

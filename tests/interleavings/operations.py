@@ -109,8 +109,8 @@ def sweep(node: str) -> Operation:
 
     async def sweeping(scene: Scene) -> str | None:
         here = scene.nodes[node]
-        found = await here.db.read(lambda tx: here.parts.repository.open_in(tx, here.slots.own(), 0, 10))
-        for _, uuid, resource_uuid in found:
+        found = await here.db.read(lambda tx: here.parts.repository.open_in(tx, here.slots.own(), 10))
+        for _, uuid, resource_uuid, _late in found:
             outcome = await here.runner._claim(uuid, resource_uuid, here.runner._begin)
             return outcome.verdict.value
         return None
@@ -256,6 +256,7 @@ def beat(node: str) -> Operation:
     async def beating(scene: Scene) -> bool:
         here = scene.nodes[node]
         own = OwnConnection(here.db, {})  # type: ignore[arg-type]
+        scene.stage.listen(own._engine, watched=False)
         try:
             return here.membership._pulse(own.execute).renewed
         finally:

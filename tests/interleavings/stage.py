@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, event, text
 
 from mgmtnode.db.engine import open_database
+from mgmtnode.db.generation import LOOKED
 from mgmtnode.db.session import SqlDatabase, Tx
 from mgmtnode.ports import Clock
 from tests.interleavings.accesses import Access, in_the_log, of_end, of_statement
@@ -127,6 +128,12 @@ async def _whole(work: Callable[[], Awaitable[Any]]) -> Any:
     return await work()
 
 
+def _connected(connection: Any, _: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(DEADLOCK_SETTING)
+    connection.commit()
+
+
 class Stage:
     """``url``: a database for it alone. ``open`` gives each node of the scene its database. ``positions``: it matters
     in which order transactions get their numbers."""
@@ -144,7 +151,8 @@ class Stage:
     def open(self, label: str) -> StagedDatabase:
         plain = open_database(self._url, self._clock, label=label, connections=4)
         database = StagedDatabase(plain._writer, plain._reader, self._clock, writers=1, readers=1)
-        self._listen(database.engine)
+        event.listen(database.engine, "connect", _connected)
+        self.listen(database.engine)
         self.databases.append(database)
         return database
 
@@ -239,21 +247,19 @@ class Stage:
     def _mine(self) -> Session | None:
         return getattr(self.here, "session", None)
 
-    def _listen(self, engine: Engine) -> None:
-        @event.listens_for(engine, "connect")
-        def connected(connection: Any, _: Any) -> None:
-            with connection.cursor() as cursor:
-                cursor.execute(DEADLOCK_SETTING)
-            connection.commit()
+    def listen(self, engine: Engine, *, watched: bool = True) -> None:
+        """Whoever acts on a connection of this engine stops before each statement. ``watched``: each new connection
+        looks which life of the database this is; that changes nothing here, and comes only in the first order that
+        needs the connection, so it is no step."""
 
         @event.listens_for(engine, "before_cursor_execute")
         def statement(
             conn: Connection, cursor: Any, sql: str, parameters: Any, context: Any, many: bool
         ) -> None:
             session = self._mine()
-            if session is None:
+            if session is None or (watched and LOOKED not in conn.info):
                 return
-            access = of_statement(sql)
+            access = of_statement(context.statement)  # ``sql`` may be the EXECUTE of it
             if self.positions:
                 access = in_the_log(access, first=not session.locked)
             session.pid = cursor.connection.info.backend_pid

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import Executable
+from sqlalchemy.dialects import postgresql
 
+from mgmtnode.events import repository as events
+from mgmtnode.jobs import repository as jobs
 from mgmtnode.testing.servers import PostgresServer
 from tests.interleavings import audit
+from tests.interleavings.accesses import of_statement
 from tests.interleavings.mutants import MUTANTS
 from tests.interleavings.orders import Explorer
 from tests.interleavings.playing import Theatre, theatre
@@ -88,6 +93,21 @@ def test_orders_that_are_left_out_come_to_what_others_come_to(name: str, stage: 
     few, few_ends = _ends(stage, Explorer(stage.stage, begin))
     all_, all_ends = _ends(stage, Explorer(stage.stage, begin, full=True))
     assert few_ends == all_ends and few < all_
+
+
+@pytest.mark.parametrize(
+    ("statement", "written"),
+    [
+        (jobs.TAKE_AND_HOLD, {"claim", "job"}),
+        (jobs.END["postgresql"], {"claim", "job"}),
+        (events.RAISE_AND_APPEND, {"resource", "event"}),
+        (jobs.EPOCH, {"ring_slot"}),
+        (jobs.LOOK, set()),
+    ],
+)
+def test_all_tables_that_one_statement_writes_are_seen(statement: Executable, written: set[str]) -> None:
+    access = of_statement(str(statement.compile(dialect=postgresql.dialect())))  # type: ignore[attr-defined]
+    assert access.locks >= written and bool(access.locks) == bool(written)
 
 
 def _ends(stage: Theatre, explorer: Explorer) -> tuple[int, set[str]]:

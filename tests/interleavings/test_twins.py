@@ -16,6 +16,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from sqlalchemy import bindparam
 from sqlalchemy.dialects import sqlite
 
 from mgmtnode.bus.message import ApiJob
@@ -250,7 +251,8 @@ def test_both_databases_answer_alike_and_end_alike(twins: tuple[Twin, Twin]) -> 
 
 
 def test_a_difference_is_noticed(twins: tuple[Twin, Twin], monkeypatch: pytest.MonkeyPatch) -> None:
-    keeps = sqlite.insert(claim).on_conflict_do_nothing()  # so a job cannot be claimed by its next owner
-    monkeypatch.setitem(jobs.HOLD, "sqlite", keeps)
+    row = {"resource_uuid": bindparam("here"), "job_uuid": bindparam("this"), "fence": bindparam("epoch")}
+    keeps = sqlite.insert(claim).values(row).on_conflict_do_nothing()  # so its next owner cannot claim a job
+    monkeypatch.setattr(jobs, "HOLD", keeps)
     with pytest.raises(AssertionError):
         play(twins, 50, phases=[Phase.generate])
