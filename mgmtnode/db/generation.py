@@ -5,6 +5,8 @@ the one before, and nothing is done in it earlier: each connection looks before 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event, func, select, text, update
@@ -30,9 +32,29 @@ def watch(engine: Engine) -> None:
 
     @event.listens_for(engine, "engine_connect")
     def look(connection: Connection) -> None:
-        if LOOKED not in connection.info:
-            _look(connection)
-            connection.info[LOOKED] = True
+        if LOOKED in connection.info:
+            return
+        try:
+            with _in_a_transaction(connection):
+                _look(connection)
+        except BaseException:
+            connection.close()  # nobody gets it
+            raise
+        connection.info[LOOKED] = True
+
+
+@contextmanager
+def _in_a_transaction(connection: Connection) -> Iterator[None]:
+    """Whatever the connection is for: those of readers commit each statement by itself."""
+    driver: Any = connection.connection.dbapi_connection
+    before, driver.autocommit = driver.autocommit, False
+    try:
+        yield
+        connection.commit()
+    finally:
+        if not driver.closed:
+            driver.rollback()
+            driver.autocommit = before
 
 
 def origin(connection: Connection) -> str | None:
@@ -76,7 +98,6 @@ def _look(connection: Connection) -> None:
         noted = connection.execute(select(cluster.c.origin)).first()
         if noted is not None and noted[0] != here:
             _take_note(connection, here)
-    connection.commit()
 
 
 def _take_note(connection: Connection, here: str | None) -> None:

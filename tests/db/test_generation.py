@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 
 from mgmtnode.cli.main import invoke
 from mgmtnode.cluster import repository
 from mgmtnode.cluster.records import Identity
+from mgmtnode.db import generation
 from mgmtnode.db.engine import open_database
 from mgmtnode.db.generation import SHIFT
 from mgmtnode.db.schema import upgrade
@@ -42,7 +43,7 @@ def found(db: SqlDatabase) -> None:
 
 def numbers(tx: Tx) -> tuple[int, int, int]:
     """(generation, lowest epoch, what the next job is called)."""
-    generation = tx.execute(select(cluster.c.db_generation)).scalar_one()
+    life = tx.execute(select(cluster.c.db_generation)).scalar_one()
     epoch = tx.execute(select(func.min(ring_slot.c.epoch))).scalar_one()
     if tx.dialect == "sqlite":
         drawn = tx.execute(
@@ -50,7 +51,7 @@ def numbers(tx: Tx) -> tuple[int, int, int]:
         ).scalar_one()
     else:
         drawn = tx.execute(text("select nextval(pg_get_serial_sequence('job', 'seq'))")).scalar_one()
-    return generation, epoch, drawn
+    return life, epoch, drawn
 
 
 def look(url: str) -> tuple[int, int, int]:
@@ -79,10 +80,34 @@ def test_a_recovered_server_begins_another_life_before_anything_is_done_in_it(
         save(server, tmp_path / f"saved-{life}")
         assert look(url)[0] == life - 1  # a restart is no other life
         recover(server, tmp_path / f"saved-{life}")
-        generation, epoch, drawn = asyncio.run(again(db))
-        assert generation == life and epoch > life << SHIFT and drawn > life << SHIFT
-        assert look(url) == (generation, epoch, drawn + 1)
+        begun, epoch, drawn = asyncio.run(again(db))
+        assert begun == life and epoch > life << SHIFT and drawn > life << SHIFT
+        assert look(url) == (begun, epoch, drawn + 1)
     asyncio.run(db.close())
+
+
+@pytest.mark.integration
+def test_who_dies_while_another_life_begins_leaves_it_to_the_next(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the first to connect is a reader, whose statements are no transaction."""
+    db = open_database(postgres_url, SystemClock())
+    found(db)
+    asyncio.run(db.write(lambda tx: tx.execute(update(cluster).values(origin="another")).rowcount))
+    asyncio.run(db.close())
+
+    async def dies(work: str) -> None:
+        db = open_database(postgres_url, SystemClock())
+        with monkeypatch.context() as broken:
+            broken.setattr(generation, "_draw_above", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                await getattr(db, work)(lambda tx: 1)
+        await db.close()
+
+    for work in ("read", "write"):
+        asyncio.run(dies(work))
+    life, epoch, drawn = look(postgres_url)
+    assert life == 2 and epoch > 2 << SHIFT and drawn > 2 << SHIFT
 
 
 async def again(db: SqlDatabase) -> tuple[int, int, int]:
@@ -105,5 +130,5 @@ def test_an_operator_says_that_an_embedded_database_was_restored(
     for life in (2, 3):
         assert invoke(["db", "restored", "--config", str(tmp_path / "mgmtnode.toml")]) == 0
         assert f"life {life} " in capsys.readouterr().out
-        generation, epoch, drawn = look(url)
-        assert generation == life and epoch > life << SHIFT and drawn > life << SHIFT
+        begun, epoch, drawn = look(url)
+        assert begun == life and epoch > life << SHIFT and drawn > life << SHIFT
