@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 from amqp.exceptions import AMQPError
 from kombu.connection import Connection
@@ -58,7 +59,7 @@ class AmqpLink(Link):
         url = self._urls[self.failures % len(self._urls)]
         client = Connection(
             url,
-            ssl=self._tls() if url.startswith("amqps:") else False,
+            ssl=self._tls() if urlsplit(url).scheme == "amqps" else False,
             heartbeat=HEARTBEAT,
             connect_timeout=CONNECT_TIMEOUT,
             transport_options={

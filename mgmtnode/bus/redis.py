@@ -56,7 +56,7 @@ class RedisTransport:
         self._address, self._clock, self._rng = address, clock, rng
         # Channels are the same in all databases of a Redis; its number tells the clusters on one apart.
         self._prefix = f"{urlsplit(url).path.strip('/') or 0}:"
-        tls: dict[str, Any] = {"ssl_ca_certs": ca} if ca and url.startswith("rediss:") else {}
+        tls: dict[str, Any] = {"ssl_ca_certs": ca} if ca and urlsplit(url).scheme == "rediss" else {}
         self._client: Redis = Redis.from_url(
             url,
             max_connections=4,

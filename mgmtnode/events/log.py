@@ -13,6 +13,7 @@ from mgmtnode.events import repository
 from mgmtnode.events.repository import LoggedEvent, Position
 from mgmtnode.jobs.job import Caller
 
+DIGITS = 19  # of the highest number that a database counts to
 BAD_EVENT_ID = ErrorCode("events.bad-id", Category.INVALID, "the event id is not one this log gave out")
 
 
@@ -68,6 +69,8 @@ def _position(text: str | None) -> Position | None:
     if not text:
         return None
     xid, dash, seq = text.partition("-")
-    if not (dash and xid.isascii() and xid.isdigit() and seq.isascii() and seq.isdigit() and len(text) < 40):
-        raise BAD_EVENT_ID.error(f"{text[:40]!r} is not an event id")
-    return int(xid), int(seq)
+    if dash and all(n.isascii() and n.isdigit() and len(n) <= DIGITS for n in (xid, seq)):
+        position = int(xid), int(seq)
+        if max(position) < 1 << 63:
+            return position
+    raise BAD_EVENT_ID.error(f"{text[:40]!r} is not an event id")

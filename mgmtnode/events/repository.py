@@ -25,6 +25,7 @@ from sqlalchemy.exc import NoResultFound
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from mgmtnode.bus.message import Event
+from mgmtnode.db.generation import SHIFT
 from mgmtnode.db.session import Tx
 from mgmtnode.db.tables import event_log, job, resource
 from mgmtnode.jobs.job import Caller
@@ -34,10 +35,12 @@ Position = tuple[int, int]
 
 # Where an event stands in the log: its transaction, but never before the event before it on the resource, whose
 # transaction may have been begun later and have committed first. The row says where that is, which one statement can
-# only know from the row it has locked: all else it sees as it was before it waited.
+# only know from the row it has locked: all else it sees as it was before it waited. A restored database may count its
+# transactions from anywhere, so each of its lives has positions of its own, above those before (db/generation.py).
+LIFE = f"coalesce((select (db_generation - 1) << {SHIFT} from mn_cluster), 0)"
 XID = {
     "sqlite": literal_column("0", BigInteger),
-    "postgresql": literal_column("pg_current_xact_id()::text::bigint", BigInteger),
+    "postgresql": literal_column(f"(pg_current_xact_id()::text::bigint + {LIFE})", BigInteger),
 }
 PLACE = {"sqlite": XID["sqlite"], "postgresql": func.greatest(resource.c.logged_xid, XID["postgresql"])}
 COLUMNS = ("resource_uuid", "revision", "xid", "resource_type", "account_uuid")
@@ -144,7 +147,7 @@ def _settled(tx: Tx) -> Any:
     """Only rows no open transaction can still slip in front of: positions never appear behind a reader."""
     if tx.dialect != "postgresql":
         return sql("1=1")
-    return event_log.c.xid < sql("pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+    return event_log.c.xid < sql(f"pg_snapshot_xmin(pg_current_snapshot())::text::bigint + {LIFE}")
 
 
 def _logged(row: Any) -> LoggedEvent:

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import RedisStorage
@@ -54,7 +55,7 @@ class RedisShared:
         self._patience = patience
         self._prefix = f"mgmtnode:{cluster}"
         self._clock, self._rng = clock, rng
-        tls: dict[str, Any] = {"ssl_ca_certs": ca} if ca and url.startswith("rediss:") else {}
+        tls: dict[str, Any] = {"ssl_ca_certs": ca} if ca and urlsplit(url).scheme == "rediss" else {}
         self._pool = BlockingConnectionPool.from_url(
             url,
             max_connections=CONNECTIONS,

@@ -74,9 +74,9 @@ def _seen(book: Book) -> Sample:
     }
 
 
-def kill(cluster: Cluster, node: NodeProcess) -> float:
+def end(cluster: Cluster, node: NodeProcess, *, gently: bool) -> float:
     began = time.monotonic()
-    node.kill()
+    node.terminate() if gently else node.kill()
     taken = cluster.until_owns_nothing(node.name) - began
     node.start()
     node.wait_ready()
@@ -94,13 +94,7 @@ def pause(cluster: Cluster, node: NodeProcess) -> float:
     return taken
 
 
-def drain(cluster: Cluster, node: NodeProcess) -> float:
-    began = time.monotonic()
-    node.terminate()
-    taken = cluster.until_owns_nothing(node.name) - began
-    node.start()
-    node.wait_ready()
-    return taken
+kill, drain = partial(end, gently=False), partial(end, gently=True)
 
 
 def restart(cluster: Cluster, node: NodeProcess, *, what: str) -> float:

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from sqlalchemy import update
 
 from mgmtnode.bus.message import Event
+from mgmtnode.cluster import repository as cluster_repository
 from mgmtnode.db import resource
 from mgmtnode.db.base import metadata
 from mgmtnode.db.engine import open_database
 from mgmtnode.db.session import SqlDatabase, Tx
-from mgmtnode.db.tables import CORE_TABLES
+from mgmtnode.db.tables import CORE_TABLES, cluster, event_log
+from mgmtnode.db.tables import resource as resource_table
 from mgmtnode.errors import ApiError
 from mgmtnode.events import repository
 from mgmtnode.events.log import EventLog
@@ -116,7 +119,9 @@ def test_reading_from_the_head_gives_only_what_comes_after(db: SqlDatabase) -> N
     asyncio.run(story())
 
 
-@pytest.mark.parametrize("id_", ["x", "1", "1-", "-1", "1-2-3", "٣-٣", "9" * 50 + "-1"])
+@pytest.mark.parametrize(
+    "id_", ["x", "1", "1-", "-1", "1-2-3", "٣-٣", "9" * 50 + "-1", "9" * 30 + "-1", "1-" + "9" * 19]
+)
 def test_a_position_nobody_gave_out_is_refused(db: SqlDatabase, id_: str) -> None:
     with pytest.raises(ApiError, match=r"events\.bad-id"):
         asyncio.run(log(db).read(id_, 10, SYSTEM))
@@ -173,6 +178,34 @@ def test_an_older_transaction_that_writes_second_does_not_come_first(postgres_ur
         go.set()
         await task
         assert of(await all_of(log(db)), BOXES[0]) == [1, 2]
+
+    asyncio.run(story())
+
+
+def test_in_a_restored_database_nothing_old_is_hidden_and_nothing_new_comes_behind_a_reader(
+    postgres_url: str,
+) -> None:
+    """A dump that is restored elsewhere brings positions along that transactions reach there in years."""
+    (db,) = opened(postgres_url)
+
+    def travel(tx: Tx) -> None:
+        tx.execute(update(event_log).values(xid=event_log.c.xid + 10**9))
+        tx.execute(update(resource_table).values(logged_xid=resource_table.c.logged_xid + 10**9))
+        tx.execute(update(cluster).values(origin="elsewhere"))
+
+    async def story() -> None:
+        await db.write(lambda tx: cluster_repository.found_cluster(tx, OTHER))
+        await db.write(touch(BOXES[0], 1))
+        await db.write(travel)
+        await db.close()
+        restored = open_database(postgres_url, SystemClock())
+        before = await all_of(log(restored))
+        assert of(before, BOXES[0]) == [1]
+        for number, uuid in enumerate(BOXES, 2):
+            await restored.write(touch(uuid, number))
+        after = await log(restored).read(before[-1].id, 10, SYSTEM)
+        assert [event.resource_uuid for event in after] == BOXES
+        await restored.close()
 
     asyncio.run(story())
 

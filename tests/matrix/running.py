@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass, field
 from typing import Any
 
 from mgmtnode.jobs.job import SYSTEM
-from mgmtnode.testing.simulation.loop import Deadlock, Livelock
 from mgmtnode.testing.simulation.scale import small_world
-from mgmtnode.testing.simulation.world import WentWrong, World
+from mgmtnode.testing.simulation.world import World
 from tests.matrix.cells import DEADLINE, FAULTS, LATE, Cell, Moment
 from tests.matrix.points import AT_HOST, Phase, watched
 from tests.simulation.clients import Clients
 from tests.simulation.invariants import Watch, at_the_end
 from tests.simulation.mutants import mutated
 from tests.simulation.rack import Rack
-from tests.simulation.running import Alarm, _quiet
+from tests.simulation.running import play, quiet
 from tests.simulation.schedule import Ask, Kind
 from tests.simulation.site import Site, site
 
@@ -65,18 +63,8 @@ class Play:
         world = self.world = self.ground.world(SEED)
         self.clients = Clients(world, self.ground)
         world.server.audit = Watch(world)
-        alarm = Alarm(world)
-        logging.getLogger().addHandler(alarm)
-        try:
-            with watched(self._reached):
-                world.loop.run_until_complete(self._play())
-        except (Deadlock, Livelock) as exc:
-            world.fail(f"I16 {exc!r}")
-        except WentWrong:
-            pass  # it is in the trace
-        finally:
-            world.end()
-            logging.getLogger().removeHandler(alarm)
+        with watched(self._reached):
+            play(world, self._play())
         ends = world.server.rows("SELECT state FROM job WHERE api = 'vm.create' ORDER BY seq")
         ended = ends[0][0] if ends else "never accepted"
         return Outcome(
@@ -98,7 +86,7 @@ class Play:
         world.heal()
         await at_work
         at_work.result()
-        await _quiet(world)
+        await quiet(world)
         for what in at_the_end(world, self.clients):
             world.fail(what)
 

@@ -6,8 +6,10 @@ import asyncio
 import gc
 import logging
 import traceback
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mgmtnode.errors import ApiError
 from mgmtnode.testing.simulation.loop import Deadlock, Livelock
@@ -77,16 +79,12 @@ def run(schedule: Schedule, mutant: str = "", *, hasty: bool = False) -> Outcome
             return _run(schedule, ground, hasty)
 
 
-def _run(schedule: Schedule, ground: Site, hasty: bool) -> Outcome:
-    world = ground.world(schedule.seed)
-    world.hasty = hasty
-    clients = Clients(world, ground)
-    watch = world.server.audit = Watch(world)
+def play(world: World, story: Coroutine[Any, Any, None]) -> None:
+    """Runs a story in the world, to its end or to that of the world: what goes wrong is noted there."""
     alarm = Alarm(world)
     logging.getLogger().addHandler(alarm)
-    gc.disable()
     try:
-        world.loop.run_until_complete(_play(world, clients, schedule))
+        world.loop.run_until_complete(story)
     except (Deadlock, Livelock) as exc:
         world.fail(f"I16 {exc!r}")
     except WentWrong:
@@ -94,6 +92,17 @@ def _run(schedule: Schedule, ground: Site, hasty: bool) -> Outcome:
     finally:
         world.end()
         logging.getLogger().removeHandler(alarm)
+
+
+def _run(schedule: Schedule, ground: Site, hasty: bool) -> Outcome:
+    world = ground.world(schedule.seed)
+    world.hasty = hasty
+    clients = Clients(world, ground)
+    watch = world.server.audit = Watch(world)
+    gc.disable()
+    try:
+        play(world, _play(world, clients, schedule))
+    finally:
         gc.enable()
     assert isinstance(world.hosts, Rack)
     return Outcome(
@@ -130,12 +139,12 @@ async def _play(world: World, clients: Clients, schedule: Schedule) -> None:
     world.heal()
     await at_work
     at_work.result()
-    await _quiet(world)
+    await quiet(world)
     for what in at_the_end(world, clients):
         world.fail(what)
 
 
-async def _quiet(world: World) -> None:
+async def quiet(world: World) -> None:
     """Returns once nothing is open, owed or unknown, also after each host was asked what it runs."""
     until, calm = world.loop.time() + LONGEST, 0
     while world.loop.time() < until and calm < CALM:
