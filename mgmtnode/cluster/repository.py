@@ -133,14 +133,30 @@ PRESENT_NODES = (
     .where(node.c.state.in_(PRESENT))
     .order_by(node.c.name)
 )
+FOUND = {
+    "sqlite": sqlite.insert(cluster).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(cluster).on_conflict_do_nothing(),
+}
+_NAMED = node.c.name == bindparam("me")
+EARLIER = select(node.c.incarnation, node.c.label).where(_NAMED)
+REGISTER = insert(node)
+REGISTER_AGAIN = update(node).where(_NAMED)
+SET_STATE = (
+    update(node)
+    .where(_NAMED, node.c.incarnation == bindparam("life"))
+    .where(node.c.state.in_(bindparam("before", expanding=True)))
+)
+LET_GO = delete(lease).where(lease.c.name == bindparam("me"))
+DROP = LET_GO.where(lease.c.incarnation == bindparam("life"))
+DROP_UNMOVED = DROP.where(lease.c.hb_seq == bindparam("seen"))
+LEASE = insert(lease)
 SLOT_ROWS = select(*(ring_slot.c[field] for field in SlotRow._fields)).order_by(ring_slot.c.slot)
 
 
 def found_cluster(tx: Tx, uuid: str) -> None:
     """Makes the cluster's row and its slots, once, however many nodes begin with it."""
-    into = {"sqlite": sqlite, "postgresql": postgresql}[tx.dialect].insert
     values = {"id": 1, "uuid": uuid, "ring_version": 0, "db_generation": 1, "origin": origin(tx.connection)}
-    if tx.execute(into(cluster).on_conflict_do_nothing(), values).rowcount:
+    if tx.execute(FOUND[tx.dialect], values).rowcount:
         tx.execute(insert(ring_slot), [{"slot": slot} for slot in range(SLOTS)])
 
 
@@ -177,22 +193,23 @@ def node_rows(tx: Tx) -> list[NodeRecord]:
 def register(tx: Tx, me: Identity) -> int:
     """Enters a node that boots; returns its incarnation. An earlier one of the name is superseded: its slots go to
     this one under new epochs."""
-    earlier = tx.execute(select(node.c.incarnation, node.c.label).where(node.c.name == me.name)).first()
+    earlier = tx.execute(EARLIER, {"me": me.name}).first()
     values: dict[str, Any] = {
         "state": NodeState.JOINING,
         "address": me.address,
         "version": me.version,
         "label": me.label,
         "started_at": tx.now,
+        "incarnation": 1 if earlier is None else int(earlier[0]) + 1,
     }
-    incarnation = 1 if earlier is None else int(earlier[0]) + 1
+    incarnation = int(values["incarnation"])
     if earlier is None:
-        tx.execute(insert(node).values(name=me.name, incarnation=incarnation, **values))
+        tx.execute(REGISTER, values | {"name": me.name})
     else:
         end_sessions(tx, str(earlier[1]))
-        tx.execute(update(node).where(node.c.name == me.name).values(incarnation=incarnation, **values))
-    tx.execute(delete(lease).where(lease.c.name == me.name))
-    tx.execute(insert(lease).values(name=me.name, incarnation=incarnation))
+        tx.execute(REGISTER_AGAIN, values | {"me": me.name})
+    tx.execute(LET_GO, {"me": me.name})
+    tx.execute(LEASE, {"name": me.name, "incarnation": incarnation})
     kept = [slot.slot for slot in slot_rows(tx) if slot.owner == me.name]
     give(tx, kept, me.name, incarnation)
     fence_open_jobs(tx, kept)
@@ -201,8 +218,8 @@ def register(tx: Tx, me: Identity) -> int:
 
 
 def set_state(tx: Tx, name: str, incarnation: int, before: Iterable[NodeState], after: NodeState) -> bool:
-    where = (node.c.name == name) & (node.c.incarnation == incarnation) & node.c.state.in_(list(before))
-    return tx.execute(update(node).where(where).values(state=after)).rowcount == 1
+    values = {"me": name, "life": incarnation, "before": list(before), "state": after}
+    return tx.execute(SET_STATE, values).rowcount == 1
 
 
 def evicted(tx: Tx, name: str, incarnation: int) -> None:
@@ -211,10 +228,10 @@ def evicted(tx: Tx, name: str, incarnation: int) -> None:
 
 def drop_lease(tx: Tx, name: str, incarnation: int, hb_seq: int | None = None) -> bool:
     """False when it is not there, or when the node has moved since ``hb_seq`` was seen."""
-    where = (lease.c.name == name) & (lease.c.incarnation == incarnation)
-    if hb_seq is not None:
-        where &= lease.c.hb_seq == hb_seq
-    return tx.execute(delete(lease).where(where)).rowcount == 1
+    values = {"me": name, "life": incarnation}
+    if hb_seq is None:
+        return tx.execute(DROP, values).rowcount == 1
+    return tx.execute(DROP_UNMOVED, values | {"seen": hb_seq}).rowcount == 1
 
 
 def end_sessions(tx: Tx, label: str) -> None:
@@ -242,6 +259,7 @@ FENCE = (
     .where(job.c.state.in_(OPEN), job.c.slot.in_(_THESE))
     .values(fence=select(ring_slot.c.epoch).where(ring_slot.c.slot == job.c.slot).scalar_subquery())
 )
+AIM = update(ring_slot).where(ring_slot.c.slot.in_(_THESE)).values(target=bindparam("goal"))
 RAISE_VERSION = update(cluster).values(ring_version=cluster.c.ring_version + 1)
 VERSION = select(func.max(cluster.c.ring_version))
 
@@ -269,7 +287,7 @@ def distribute(tx: Tx) -> list[int]:
     for name, slots in orphans.items():
         give(tx, slots, name, nodes[name].incarnation)
     for name_, slots in targets.items():
-        tx.execute(update(ring_slot).where(ring_slot.c.slot.in_(slots)).values(target=name_))
+        tx.execute(AIM, {"these": slots, "goal": name_})
     moved = [slot for slots in orphans.values() for slot in slots]
     fence_open_jobs(tx, moved)
     raise_version(tx)

@@ -131,7 +131,7 @@ class PreparedConnection:
         if params is None:
             params = {}
         elif type(params) is not dict:
-            return self._connection.execute(statement, params)
+            return [self.execute(statement, each) for each in params][-1]
         seen = self._seen.get(id(statement))
         if seen is None:  # perhaps written for this once
             self._remember(statement)

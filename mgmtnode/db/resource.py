@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from mgmtnode.db.session import Tx
@@ -14,7 +14,14 @@ from mgmtnode.errors import NAME_TAKEN, NOT_FOUND
 from mgmtnode.schema import Resource
 
 PUBLIC = "*"
+
+# Written once: building a statement costs more than running it.
+_THIS = resource.c.uuid == bindparam("which")
 INSERT = insert(resource)
+UPDATE = update(resource).where(_THIS)
+DELETE = delete(resource).where(_THIS)
+TYPE = select(resource.c.type).where(_THIS)
+OWNER = select(resource.c.account_uuid).where(_THIS)
 
 
 def create(tx: Tx, kind: Resource, uuid: str, name: str, *, account: str, description: str = "") -> None:
@@ -37,13 +44,13 @@ def change(tx: Tx, kind: Resource, uuid: str, **values: Any) -> None:
     core: dict[str, Any] = {key: values[key] for key in ("name", "description") if key in values}
     if kind.unique_name and "name" in core:
         core["unique_name"] = core["name"]
-    statement = update(resource).where(resource.c.uuid == uuid).values(core | {"updated_at": tx.now})
-    _or_taken(kind, str(values.get("name", "")), lambda: tx.execute(statement))
+    row = core | {"which": uuid, "updated_at": tx.now}
+    _or_taken(kind, str(values.get("name", "")), lambda: tx.execute(UPDATE, row))
 
 
 def remove(tx: Tx, uuid: str) -> None:
     """Deletes the core row; its tags, shares and overrides go with it. Remove the service's own row first."""
-    tx.execute(delete(resource).where(resource.c.uuid == uuid))
+    tx.execute(DELETE, {"which": uuid})
 
 
 def hold(tx: Tx, uuids: Sequence[str]) -> None:
@@ -53,21 +60,19 @@ def hold(tx: Tx, uuids: Sequence[str]) -> None:
 
 
 def type_of(tx: Tx, uuid: str) -> str | None:
-    return tx.execute(select(resource.c.type).where(resource.c.uuid == uuid)).scalar()
+    return tx.execute(TYPE, {"which": uuid}).scalar()
 
 
 def owner_of(tx: Tx, uuid: str) -> str:
     """The account a resource belongs to. Raises core.not-found."""
-    owner = tx.execute(select(resource.c.account_uuid).where(resource.c.uuid == uuid)).scalar()
+    owner = tx.execute(OWNER, {"which": uuid}).scalar()
     if owner is None:
         raise NOT_FOUND.error(f"there is no resource {uuid}", resource=uuid)
     return str(owner)
 
 
 def change_owner(tx: Tx, uuid: str, account: str) -> None:
-    tx.execute(
-        update(resource).where(resource.c.uuid == uuid).values(account_uuid=account, updated_at=tx.now)
-    )
+    tx.execute(UPDATE, {"which": uuid, "account_uuid": account, "updated_at": tx.now})
 
 
 def share_with(tx: Tx, uuid: str, account: str = PUBLIC) -> None:

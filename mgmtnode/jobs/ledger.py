@@ -7,13 +7,14 @@ resource holds of it. The constraints of the tables make over-booking impossible
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 from uuid import UUID, uuid5
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Executable,
     Update,
     and_,
     bindparam,
@@ -47,6 +48,44 @@ LOWER = (
         allocations=pool.c.allocations - bindparam("fewer", type_=BigInteger),
     )
 )
+GIVEN = (allocation.c.pool_uuid, allocation.c.kind, allocation.c.amount, allocation.c.unit)
+HELD = (
+    select(allocation.c.pool_uuid, allocation.c.kind, func.sum(allocation.c.amount))
+    .where(allocation.c.resource_uuid == bindparam("holder"))
+    .group_by(allocation.c.pool_uuid, allocation.c.kind)
+)
+FREE_UNIT = (
+    delete(allocation)
+    .where(allocation.c.pool_uuid == bindparam("of"), allocation.c.unit == bindparam("one"))
+    .where(allocation.c.resource_uuid == bindparam("holder"), allocation.c.state != "QUARANTINED")
+)
+
+
+def _set_pool(dialect: Any, greatest: Any) -> Any:
+    statement = dialect.insert(pool)
+    new = statement.excluded
+    return statement.on_conflict_do_update(
+        index_elements=["resource_uuid", "kind"],
+        set_={"target": new.target, "total": greatest(pool.c.used, new.target)},
+    )
+
+
+SET_POOL = {
+    "sqlite": _set_pool(sqlite, func.max),
+    "postgresql": _set_pool(postgresql, func.greatest),
+}
+
+
+@cache
+def _gives_back(*, quarantined: bool, of_pool: bool, of_kinds: bool = False) -> Executable:
+    """What a holder has, of one pool or of some kinds only: what is quarantined, or everything else."""
+    state = allocation.c.state == "QUARANTINED" if quarantined else allocation.c.state != "QUARANTINED"
+    which = [allocation.c.resource_uuid == bindparam("holder"), state]
+    if of_pool:
+        which.append(allocation.c.pool_uuid == bindparam("of"))
+    if of_kinds:
+        which.append(allocation.c.kind.in_(bindparam("kinds", expanding=True)))
+    return delete(allocation).where(*which).returning(*GIVEN)
 
 
 @lru_cache
@@ -73,14 +112,8 @@ def _take_if_fits(kinds: tuple[str, ...], patient: bool) -> Update:
 
 def set_pool(tx: Tx, pool_uuid: str, kind: str, limit: int) -> None:
     """Makes the pool or moves its limit. A limit below what is used takes effect as reservations are given back."""
-    insert_ = (sqlite if tx.dialect == "sqlite" else postgresql).insert(pool)
     row = {"resource_uuid": pool_uuid, "kind": kind, "total": limit, "target": limit, "used": 0}
-    tx.execute(
-        insert_.values(row).on_conflict_do_update(
-            index_elements=["resource_uuid", "kind"],
-            set_={"target": limit, "total": _greatest(tx, pool.c.used, limit)},
-        )
-    )
+    tx.execute(SET_POOL[tx.dialect], row)
 
 
 def drop_pools(tx: Tx, pool_uuid: str) -> None:
@@ -131,29 +164,25 @@ def take_unit(tx: Tx, pool_uuid: str, kind: str, unit: str, *, holder: str, uuid
 
 def free(tx: Tx, holder: str, *, pool_uuid: str | None = None, kinds: Sequence[str] = ()) -> None:
     """Gives back what ``holder`` holds: all, or of one pool, or of some kinds. Quarantined ones stay."""
-    mine = allocation.c.resource_uuid == holder
-    which = and_(mine, allocation.c.state != "QUARANTINED")
+    which = _gives_back(quarantined=False, of_pool=bool(pool_uuid), of_kinds=bool(kinds))
+    asked: dict[str, Any] = {"holder": holder}
     if pool_uuid:
-        which = and_(which, allocation.c.pool_uuid == pool_uuid)
+        asked["of"] = pool_uuid
     if kinds:
-        which = and_(which, allocation.c.kind.in_(kinds))
-    _give_back(tx, which)
+        asked["kinds"] = list(kinds)
+    _give_back(tx, which, asked)
 
 
 def cancel(tx: Tx, allocations: Sequence[str]) -> None:
     """Gives back single allocations, by their uuids. Quarantined ones stay."""
     if allocations:
-        _give_back(tx, and_(allocation.c.uuid.in_(allocations), allocation.c.state != "QUARANTINED"))
+        which = and_(allocation.c.uuid.in_(allocations), allocation.c.state != "QUARANTINED")
+        _give_back(tx, delete(allocation).where(which).returning(*GIVEN))
 
 
 def free_unit(tx: Tx, pool_uuid: str, unit: str, *, holder: str) -> None:
     """Gives back one named unit, if ``holder`` has it; a quarantined one stays."""
-    where = and_(allocation.c.pool_uuid == pool_uuid, allocation.c.unit == unit)
-    tx.execute(
-        delete(allocation).where(
-            where, allocation.c.resource_uuid == holder, allocation.c.state != "QUARANTINED"
-        )
-    )
+    tx.execute(FREE_UNIT, {"of": pool_uuid, "one": unit, "holder": holder})
 
 
 def quarantine(tx: Tx, holder: str) -> None:
@@ -163,8 +192,8 @@ def quarantine(tx: Tx, holder: str) -> None:
 
 def settle(tx: Tx, holder: str, *, pool_uuid: str | None = None) -> None:
     """The debt is paid: what was quarantined, of one pool or at all, is free."""
-    owed = and_(allocation.c.resource_uuid == holder, allocation.c.state == "QUARANTINED")
-    _give_back(tx, and_(owed, allocation.c.pool_uuid == pool_uuid) if pool_uuid else owed)
+    which = _gives_back(quarantined=True, of_pool=bool(pool_uuid))
+    _give_back(tx, which, {"holder": holder} | ({"of": pool_uuid} if pool_uuid else {}))
 
 
 def restore(tx: Tx, holder: str) -> None:
@@ -179,7 +208,7 @@ def restore(tx: Tx, holder: str) -> None:
         anew.c.kind == allocation.c.kind,
         anew.c.unit.is_(None),
     )
-    _give_back(tx, and_(quarantined, twice))
+    _give_back(tx, delete(allocation).where(quarantined, twice).returning(*GIVEN))
     tx.execute(update(allocation).where(quarantined).values(state="LIVE"))
 
 
@@ -234,20 +263,12 @@ def units_by_state(tx: Tx, pool_uuid: str, kind: str) -> dict[str, int]:
 
 def held(tx: Tx, holder: str) -> dict[tuple[str, str], int]:
     """What ``holder`` holds: (pool, kind) → amount."""
-    rows = tx.execute(
-        select(allocation.c.pool_uuid, allocation.c.kind, func.sum(allocation.c.amount))
-        .where(allocation.c.resource_uuid == holder)
-        .group_by(allocation.c.pool_uuid, allocation.c.kind)
-    )
-    return {(str(r[0]), str(r[1])): int(r[2]) for r in rows}
+    return {(str(r[0]), str(r[1])): int(r[2]) for r in tx.execute(HELD, {"holder": holder})}
 
 
-def _give_back(tx: Tx, which: object) -> None:
-    gone = tx.execute(
-        delete(allocation)
-        .where(which)  # type: ignore[arg-type]  # a boolean clause
-        .returning(allocation.c.pool_uuid, allocation.c.kind, allocation.c.amount, allocation.c.unit)
-    ).all()
+def _give_back(tx: Tx, delete_: Executable, asked: dict[str, Any] | None = None) -> None:
+    """Runs a deletion of allocations, which answers with GIVEN, and lowers the pools they were of."""
+    gone = tx.execute(delete_, asked).all()
     amounts: dict[tuple[str, str], list[int]] = {}
     for pool_uuid, kind, amount, unit in gone:
         if unit is None:

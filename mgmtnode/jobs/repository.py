@@ -118,6 +118,24 @@ END = {
 KNOWN = select(resource.c.uuid, resource.c.type, resource.c.account_uuid).where(
     resource.c.uuid.in_(bindparam("these", expanding=True))
 )
+BY_KEY = select(job.c.request_hash, *VIEW).where(
+    job.c.account_uuid == bindparam("account"), job.c.idempotency_key == bindparam("key")
+)
+WAITING = select(func.count()).where(job.c.resource_uuid == bindparam("here"), _is_open(job))
+OPEN_CHILDREN = select(job.c.uuid).where(
+    job.c.parent_uuid.in_(bindparam("above", expanding=True)), _is_open(job)
+)
+HAND_OVER = (
+    update(job)
+    .where(_is_open(job), job.c.slot.in_(bindparam("slots", expanding=True)))
+    .where(job.c.owner_node == bindparam("giver"), job.c.uuid.not_in(bindparam("but", expanding=True)))
+    .values(owner_node=None)
+)
+WORKED_ON = (
+    select(job.c.resource_uuid)
+    .where(job.c.resource_uuid.in_(bindparam("these", expanding=True)), job.c.seq >= bindparam("from_seq"))
+    .distinct()
+)
 ASKED_TO_STOP = select(job.c.uuid).where(job.c.cancel_requested, _is_open(job))
 
 
@@ -170,8 +188,7 @@ class JobRepository:
 
     def by_key(self, tx: Tx, account: str, key: str) -> tuple[str, Job] | None:
         """(request hash, job) of an earlier request with this key."""
-        where = and_(job.c.account_uuid == account, job.c.idempotency_key == key)
-        row = tx.execute(select(job.c.request_hash, *VIEW).where(where)).mappings().first()
+        row = tx.execute(BY_KEY, {"account": account, "key": key}).mappings().first()
         return (str(row["request_hash"]), _view(row)) if row else None
 
     def view(self, tx: Tx, uuid: str) -> Job | None:
@@ -188,7 +205,7 @@ class JobRepository:
         return _row(row) if row else None
 
     def waiting(self, tx: Tx, resource_uuid: str) -> int:
-        return int(tx.execute(select(func.count()).where(_open_on(resource_uuid))).scalar() or 0)
+        return int(tx.execute(WAITING, {"here": resource_uuid}).scalar() or 0)
 
     def look(self, tx: Tx, uuid: str) -> tuple[JobRow | None, bool]:
         """The job, and whether an earlier accepted one on its resource has not ended."""
@@ -209,8 +226,7 @@ class JobRepository:
         """The job and its open descendants."""
         found, level = [uuid], [uuid]
         while level:
-            where = and_(job.c.parent_uuid.in_(level), _is_open(job))
-            level = [str(r[0]) for r in tx.execute(select(job.c.uuid).where(where))]
+            level = [str(r[0]) for r in tx.execute(OPEN_CHILDREN, {"above": level})]
             found += level
         return found
 
@@ -230,8 +246,8 @@ class JobRepository:
 
     def children(self, tx: Tx, uuid: str, *, but: str) -> list[str]:
         """The open child jobs, without those whose key begins with ``but``."""
-        where = and_(job.c.parent_uuid == uuid, _is_open(job), ~job.c.idempotency_key.startswith(but))
-        return [str(r[0]) for r in tx.execute(select(job.c.uuid).where(where))]
+        others = OPEN_CHILDREN.where(~job.c.idempotency_key.startswith(but))
+        return [str(r[0]) for r in tx.execute(others, {"above": [uuid]})]
 
     def enqueue(self, tx: Tx, resource_uuid: str) -> None:
         """Lets one acceptance a resource through at a time, so that jobs become visible in the order of their seq:
@@ -307,8 +323,7 @@ class JobRepository:
 
     def hand_over_slots(self, tx: Tx, slots: Sequence[int], owner: str, but: Sequence[str]) -> int:
         """The same for all jobs of ``owner`` in these slots, except those it could not stop. Returns how many."""
-        where = and_(_is_open(job), job.c.slot.in_(slots), job.c.owner_node == owner)
-        return tx.execute(update(job).where(where, job.c.uuid.not_in(but)).values(owner_node=None)).rowcount
+        return tx.execute(HAND_OVER, {"slots": list(slots), "giver": owner, "but": list(but)}).rowcount
 
     def cancelled(self, tx: Tx, uuids: Iterable[str]) -> set[str]:
         """Those of the jobs that somebody asked to stop. Few are asked: all of these are read, not all of those."""
@@ -343,8 +358,7 @@ class JobRepository:
 
     def worked_on_since(self, tx: Tx, uuids: Sequence[str], seq: int) -> set[str]:
         """Those of the resources that a job from ``seq`` on is about."""
-        where = and_(job.c.resource_uuid.in_(uuids), job.c.seq >= seq)
-        return {str(r[0]) for r in tx.execute(select(job.c.resource_uuid).where(where).distinct())}
+        return {str(r[0]) for r in tx.execute(WORKED_ON, {"these": list(uuids), "from_seq": seq})}
 
     def shared(self, tx: Tx, uuids: Sequence[str], account: str) -> set[str]:
         """Those of the resources that are shared with the account or with everybody."""

@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     choices = [*SCENARIOS, *SELECTIONS, *ALONE]
     parser.add_argument("selection", nargs="+", choices=choices, metavar="SCENARIO", help=", ".join(choices))
     parser.add_argument("--quick", action="store_true", help="small numbers, to see that everything works")
-    parser.add_argument("--only", default="", help="cases whose name has this in it")
+    parser.add_argument("--only", default="", help="cases whose name has this in it, or one of these: A|B")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns of each (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures, with every run, there")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there")

@@ -82,6 +82,25 @@ def statements(run: Run) -> None:
     run.at_most("SQL commits for each VM", f"statements, {CLIENTS} clients", "SQL commits for each VM", 3)
 
 
+def creates(run: Run) -> None:
+    count = 200 if run.quick else 1000
+    case = f"{count:,} VMs created, {CLIENTS} clients"
+    with _cloud() as (node, cloud):
+        run.compare(case, {OURS: partial(_created, node, cloud, count)})
+    run.at_most(f"{case}: all done", case, "all done", 15)
+
+
+def _created(node: Node, cloud: Cloud, count: int) -> Sample:
+    before = node.cpu()
+    outcome = _create(node, cloud, count, CLIENTS)
+    return {
+        "all done, s": outcome.seconds,
+        "VMs, /s": count / outcome.seconds,
+        "p95, ms": outcome.quantile(0.95) * 1000,
+        "CPU, ms": (node.cpu() - before) / count * 1000,
+    }
+
+
 def in_flight(run: Run) -> None:
     """Not in rounds: it is about memory, and takes minutes."""
     count = 500 if run.quick else 10_000
@@ -148,6 +167,7 @@ def command_line(run: Run) -> None:
 PARTS: dict[str, Callable[[Run], None]] = {
     "boot": boot,
     "statements": statements,
+    "created": creates,
     "in flight": in_flight,
     "page": pages,
     "mnctl": command_line,

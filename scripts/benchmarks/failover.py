@@ -39,20 +39,22 @@ def measure(run: Run) -> None:
             for kind, fault in kinds.items():
                 run.tell(f"{kind} {number + 1}")
                 node = cluster.local.nodes[names[number % NODES]]
-                samples[kind].append(_struck(cluster, node, fault, f"{kind}-{number}".replace(" ", "-")))
+                book, taken = _struck(cluster, node, fault, f"{kind}-{number}".replace(" ", "-"))
+                samples[kind].append(taken | _seen(book))
+                for reason, count in book.reasons.most_common(3):
+                    run.note(f"{kind} {number + 1}: {count} × {reason}")
     for kind, found in samples.items():
         run.record(kind, OURS, found)
         run.claim(f"{kind}: acknowledged jobs that did not succeed", sum(s["lost, "] for s in found), "", 0)
     run.at_most("takeover after kill -9", "kill", "takeover", 3)
 
 
-def _struck(cluster: Cluster, node: NodeProcess, fault: Fault, name: str) -> Sample:
+def _struck(cluster: Cluster, node: NodeProcess, fault: Fault, name: str) -> tuple[Book, Sample]:
     _supervise(cluster)
     load = Load(cluster.local.url, cluster.token, name, vms=300, clients=CLIENTS).start()
     load.acknowledged(CLIENTS)
     taken = fault(cluster, node)
-    book = load.finish()
-    return {"takeover, s": taken, **_seen(book)} if fault in NODE_FAULTS else _seen(book)
+    return load.finish(), {"takeover, s": taken} if fault in NODE_FAULTS else {}
 
 
 def _supervise(cluster: Cluster) -> None:

@@ -28,7 +28,7 @@ class Run:
         self.quick, self.rounds = section.quick, section.rounds
 
     def wanted(self, case: str) -> bool:
-        return self.section.only in case
+        return any(part in case for part in self.section.only.split("|"))
 
     def compare(self, case: str, trials: Mapping[str, Trial], *, warm: bool = True, rounds: int = 0) -> None:
         """Runs all ``trials`` in turns. A peer that fails is left out from then on; the product may not."""

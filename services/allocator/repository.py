@@ -74,6 +74,7 @@ _hosts = (
     .join(_cpu, and_(_cpu.c.resource_uuid == host_capacity.c.host_uuid, _cpu.c.kind == CPU))
     .join(_memory, and_(_memory.c.resource_uuid == host_capacity.c.host_uuid, _memory.c.kind == MEMORY))
 )
+UPDATE = update(host_capacity).where(host_capacity.c.host_uuid == bindparam("which"))
 KNOWN = select(host_capacity.c.host_uuid).where(host_capacity.c.host_uuid == bindparam("host"))
 DESIGNATIONS = ("host_uuid", "cluster_uuid", "zone_uuid", "hypervisor")
 
@@ -132,7 +133,7 @@ class CapacityRepository:
 
     def save(self, tx: Tx, host: Host, reserved_memory: int) -> None:
         values = _facts(host) | {"reserved_memory": reserved_memory}
-        tx.execute(update(host_capacity).where(host_capacity.c.host_uuid == host.uuid).values(values))
+        tx.execute(UPDATE, values | {"which": host.uuid})
 
     def set_open(self, tx: Tx, place_uuid: str, *, enabled: bool) -> None:
         """A cluster or a zone was enabled, or disabled."""
@@ -141,8 +142,7 @@ class CapacityRepository:
             tx.execute(update(host_capacity).where(where).values({flag: enabled}))
 
     def set_reserved(self, tx: Tx, host_uuid: str, reserved_memory: int) -> None:
-        where = host_capacity.c.host_uuid == host_uuid
-        tx.execute(update(host_capacity).where(where).values(reserved_memory=reserved_memory))
+        tx.execute(UPDATE, {"which": host_uuid, "reserved_memory": reserved_memory})
 
     def facts(self, tx: Tx) -> list[HostFacts]:
         """Of all hosts, in one order, so that two never wait for each other."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from mgmtnode.contracts.host import HOST, HOST_ADDRESS_TAKEN, Host, HostStatus
@@ -38,6 +38,11 @@ class HostRecord:
 
 
 IDENTITIES = select(host.c.uuid, host.c.identity)
+IDENTITY = select(host.c.identity).where(host.c.uuid == bindparam("which"))
+SAME_IDENTITY = select(host.c.uuid).where(
+    host.c.identity == bindparam("one"), host.c.uuid != bindparam("but")
+)
+UPDATE = update(host).where(host.c.uuid == bindparam("which"))
 
 
 class HostRepository:
@@ -53,7 +58,7 @@ class HostRepository:
 
     def record(self, tx: Tx, uuid: str) -> HostRecord:
         """Raises core.not-found."""
-        identity = tx.execute(select(host.c.identity).where(host.c.uuid == uuid)).scalar()
+        identity = tx.execute(IDENTITY, {"which": uuid}).scalar()
         return HostRecord(self.get(tx, uuid), str(identity or ""))
 
     def records(self, tx: Tx) -> list[HostRecord]:
@@ -71,7 +76,7 @@ class HostRepository:
 
     def with_identity(self, tx: Tx, identity: str, *, but: str) -> str | None:
         """Another host at which the same agent answers."""
-        return tx.execute(select(host.c.uuid).where(host.c.identity == identity, host.c.uuid != but)).scalar()
+        return tx.execute(SAME_IDENTITY, {"one": identity, "but": but}).scalar()
 
     def insert(self, tx: Tx, account: str, new: Host) -> Host:
         """Makes the row from ``new``; its times are the transaction's. Raises host.address-taken."""
@@ -90,7 +95,7 @@ class HostRepository:
         own = {name: value for name, value in values.items() if name in host.c}
         if own:
             try:
-                tx.execute(update(host).where(host.c.uuid == uuid).values(own))
+                tx.execute(UPDATE, own | {"which": uuid})
             except IntegrityError as exc:
                 raise _taken(str(values.get("management_ip"))) from exc
         resource.change(tx, HOST, uuid, **values)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, bindparam, delete, insert, select, update
+from sqlalchemy import Executable, bindparam, delete, insert, select, update
 
 from mgmtnode.contracts.vm import VM, Vm, VmState
 from mgmtnode.contracts.vm_events import VmStateChanged
@@ -50,11 +50,22 @@ BUSY = select(claim.c.resource_uuid).where(claim.c.resource_uuid == vm.c.uuid).e
 PLACED = select(vm.c.uuid, vm.c.state, vm.c.host_uuid, core.c.revision, BUSY).join(
     core, core.c.uuid == vm.c.uuid
 )
+PLACED_ON = PLACED.where(vm.c.host_uuid == bindparam("host"))
+PLACED_OF = PLACED.where(vm.c.uuid.in_(bindparam("these", expanding=True)))
 CHUNK = 500
 
 # Written once: building a statement costs more than running it.
 SELECT = select(*ROW).where(vm.c.uuid == bindparam("which"))
+ON_HOST = select(*ROW).where(vm.c.host_uuid == bindparam("host")).order_by(vm.c.uuid)
+DESTROYED = (
+    select(vm.c.uuid)
+    .where(vm.c.state == VmState.DESTROYED, vm.c.destroyed_at < bindparam("moment"))
+    .where(vm.c.uuid > bindparam("after"))
+    .order_by(vm.c.uuid)
+    .limit(bindparam("most"))
+)
 INSERT = insert(vm)
+DELETE = delete(vm).where(vm.c.uuid == bindparam("which"))
 UPDATE = update(vm).where(vm.c.uuid == bindparam("which"))
 MOVE = (
     UPDATE.where(vm.c.state == bindparam("before"))
@@ -110,31 +121,30 @@ class VmRepository:
         tx.record(change)
 
     def delete(self, tx: Tx, uuid: str) -> None:
-        tx.execute(delete(vm).where(vm.c.uuid == uuid))
+        tx.execute(DELETE, {"which": uuid})
         resource.remove(tx, uuid)
 
     def on_host(self, tx: Tx, host_uuid: str) -> list[VmRow]:
-        rows = tx.execute(select(*ROW).where(vm.c.host_uuid == host_uuid).order_by(vm.c.uuid))
+        rows = tx.execute(ON_HOST, {"host": host_uuid})
         return [VmRow(row[0], VmState(row[1]), *row[2:]) for row in rows]
 
     def placed_on(self, tx: Tx, host_uuid: str) -> dict[str, Placed]:
         """The VMs of a host, by uuid."""
-        return _placed(tx, vm.c.host_uuid == host_uuid)
+        return _placed(tx, PLACED_ON, {"host": host_uuid})
 
     def placed(self, tx: Tx, uuids: Sequence[str]) -> dict[str, Placed]:
         """Where those of the VMs are that exist."""
         found: dict[str, Placed] = {}
         for start in range(0, len(uuids), CHUNK):
-            found |= _placed(tx, vm.c.uuid.in_(uuids[start : start + CHUNK]))
+            found |= _placed(tx, PLACED_OF, {"these": list(uuids[start : start + CHUNK])})
         return found
 
     def destroyed_before(self, tx: Tx, moment: datetime, *, after: str, limit: int) -> list[str]:
         """The destroyed ones, by uuid, above ``after``."""
-        where = (vm.c.state == VmState.DESTROYED) & (vm.c.destroyed_at < moment) & (vm.c.uuid > after)
-        rows = tx.execute(select(vm.c.uuid).where(where).order_by(vm.c.uuid).limit(limit))
+        rows = tx.execute(DESTROYED, {"moment": moment, "after": after, "most": limit})
         return [str(r[0]) for r in rows]
 
 
-def _placed(tx: Tx, where: ColumnElement[bool]) -> dict[str, Placed]:
-    rows = tx.execute(PLACED.where(where))
+def _placed(tx: Tx, statement: Executable, asked: dict[str, Any]) -> dict[str, Placed]:
+    rows = tx.execute(statement, asked)
     return {str(r[0]): Placed(VmState(r[1]), r[2], int(r[3]), bool(r[4])) for r in rows}

@@ -38,6 +38,9 @@ class Book:
 
     acknowledged: dict[str, str] = field(default_factory=dict)
     ended: dict[str, str] = field(default_factory=dict)
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Why jobs did not succeed."""
+
     vms: dict[str, str] = field(default_factory=dict)
     attempts: int = 0
     failures: list[Failure] = field(default_factory=list)
@@ -153,4 +156,9 @@ class Load:
         state = await job.wait(JOB_SECONDS)
         assert state is not None
         self.book.ended[state["uuid"]] = state["state"]
+        if state["state"] != "Succeeded":
+            error = state["error"] or {}
+            self.book.reasons[
+                f"{state['api']} {state['state']}: {error.get('code')}: {error.get('message')}"
+            ] += 1
         return str(state["state"])

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from mgmtnode.contracts.identity import (
@@ -30,6 +30,11 @@ from services.identity.models import account, api_key, password, policy, quota, 
 if TYPE_CHECKING:
     from mgmtnode.query.engine import Query
 
+# Written once: building a statement costs more than running it, and each node that boots runs these.
+THIS = select(account.c.uuid).where(account.c.uuid == bindparam("which"))
+LOCK = THIS.with_for_update()
+TYPE = select(account.c.type).where(account.c.uuid == bindparam("which"))
+ALL = select(account.c.uuid).order_by(account.c.uuid)
 NOBODY = "00000000-0000-0000-0000-000000000000"
 
 
@@ -59,18 +64,18 @@ class AccountRepository:
         return self.get(tx, uuid)
 
     def exists(self, tx: Tx, uuid: str) -> bool:
-        return tx.execute(select(account.c.uuid).where(account.c.uuid == uuid)).first() is not None
+        return tx.execute(THIS, {"which": uuid}).first() is not None
 
     def type_of(self, tx: Tx, uuid: str) -> AccountType | None:
-        found = tx.execute(select(account.c.type).where(account.c.uuid == uuid)).scalar()
+        found = tx.execute(TYPE, {"which": uuid}).scalar()
         return AccountType(found) if found else None
 
     def lock(self, tx: Tx, uuid: str) -> None:
         """Serialises writers of what belongs to the account."""
-        tx.execute(select(account.c.uuid).where(account.c.uuid == uuid).with_for_update())
+        tx.execute(LOCK, {"which": uuid})
 
     def all(self, tx: Tx) -> list[str]:
-        return [str(r[0]) for r in tx.execute(select(account.c.uuid).order_by(account.c.uuid))]
+        return [str(r[0]) for r in tx.execute(ALL)]
 
     def set_state(self, tx: Tx, uuid: str, state: AccountState) -> Account:
         tx.execute(update(account).where(account.c.uuid == uuid).values(state=state))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid5
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from mgmtnode.contracts.quota import QUOTA, UNLIMITED, Quota, QuotaDefinition, QuotaUsage
 from mgmtnode.db import resource
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 PREFIX = "quota:"
 BOUNDLESS = 1 << 62
+
+KNOWN = (
+    select(quota.c.uuid, quota.c.value, quota.c.overridden)
+    .join(core, core.c.uuid == quota.c.uuid)
+    .where(core.c.account_uuid == bindparam("account"))
+)
 
 
 def quota_uuid(account_uuid: str, name: str) -> str:
@@ -73,8 +79,7 @@ class QuotaRepository:
 
     def _known(self, tx: Tx, account_uuid: str) -> dict[str, tuple[int, bool]]:
         """uuid → (value, overridden)."""
-        mine = select(quota.c.uuid, quota.c.value, quota.c.overridden).join(core, core.c.uuid == quota.c.uuid)
-        rows = tx.execute(mine.where(core.c.account_uuid == account_uuid))
+        rows = tx.execute(KNOWN, {"account": account_uuid})
         return {str(r[0]): (int(r[1]), bool(r[2])) for r in rows}
 
     def _set(self, tx: Tx, uuid: str, value: int, *, overridden: bool) -> None:

@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, delete, exists, literal, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Select,
+    bindparam,
+    case,
+    delete,
+    exists,
+    or_,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mgmtnode.contracts.network import IpStrategy, NetworkState
@@ -60,6 +71,29 @@ _PLUG = {
 }
 
 
+def _next_gap() -> Select[tuple[int]]:
+    after: ColumnElement[int] = bindparam("after", type_=nic.c.ip_number.type)
+    upper = nic.alias()
+    here = nic.c.l3_network_uuid == bindparam("network")
+    free_above = ~exists().where(
+        upper.c.l3_network_uuid == bindparam("network"), upper.c.ip_number == nic.c.ip_number + 1
+    )
+    island_end = (
+        select(nic.c.ip_number + 1)
+        .where(here, nic.c.ip_number > after, free_above)
+        .order_by(nic.c.ip_number)
+        .limit(1)
+    )
+    used = exists().where(here, nic.c.ip_number == after + 1)
+    return select(case((used, island_end.scalar_subquery()), else_=after + 1))
+
+
+_NEXT_GAP = _next_gap()
+_GONE = (nic.c.uuid, nic.c.vm_uuid, nic.c.l3_network_uuid, nic.c.ip)
+_REMOVE_ALL = delete(nic).where(nic.c.vm_uuid == bindparam("vm")).returning(*_GONE)
+_REMOVE_ONE = _REMOVE_ALL.where(nic.c.uuid == bindparam("this"))
+
+
 class NicRepository:
     def __init__(self, query: Query) -> None:
         self._query = query
@@ -78,20 +112,7 @@ class NicRepository:
 
     def next_gap(self, tx: Tx, l3_network_uuid: str, after: int) -> int:
         """The lowest number above ``after`` that no NIC of the network has; it may be in no range."""
-        upper = nic.alias()
-        here = nic.c.l3_network_uuid == l3_network_uuid
-        free_above = ~exists().where(
-            upper.c.l3_network_uuid == l3_network_uuid, upper.c.ip_number == nic.c.ip_number + 1
-        )
-        island_end = (
-            select(nic.c.ip_number + 1)
-            .where(here, nic.c.ip_number > after, free_above)
-            .order_by(nic.c.ip_number)
-            .limit(1)
-        )
-        used = exists().where(and_(here, nic.c.ip_number == after + 1))
-        gap = select(case((used, island_end.scalar_subquery()), else_=literal(after + 1)))
-        return int(tx.execute(gap).scalar_one())
+        return int(tx.execute(_NEXT_GAP, {"network": l3_network_uuid, "after": after}).scalar_one())
 
     def insert(self, tx: Tx, made: Nic, account_uuid: str) -> None:
         """The core row; ``plug`` makes the other one."""
@@ -113,22 +134,21 @@ class NicRepository:
 
     def remove(self, tx: Tx, vm_uuid: str, nic_uuid: str | None) -> list[Gone]:
         """Deletes one NIC of a VM, or all."""
-        where = nic.c.vm_uuid == vm_uuid
-        return self._remove(tx, where if nic_uuid is None else and_(where, nic.c.uuid == nic_uuid))
+        if nic_uuid is None:
+            return self._remove(tx, _REMOVE_ALL, {"vm": vm_uuid})
+        return self._remove(tx, _REMOVE_ONE, {"vm": vm_uuid, "this": nic_uuid})
 
     def remove_users(self, tx: Tx, uuid: str) -> list[Gone]:
         """Deletes all NICs on a network or with an address of a range."""
-        return self._remove(tx, _uses(uuid))
+        return self._remove(tx, delete(nic).where(_uses(uuid)).returning(*_GONE))
 
     def users(self, tx: Tx, uuid: str) -> list[tuple[str, str]]:
         """The NICs, as (NIC, VM), on a network or with an address of a range."""
         rows = select(nic.c.uuid, nic.c.vm_uuid).where(_uses(uuid)).order_by(nic.c.uuid)
         return [(str(r[0]), str(r[1])) for r in tx.execute(rows)]
 
-    def _remove(self, tx: Tx, where: ColumnElement[bool]) -> list[Gone]:
-        rows = tx.execute(
-            delete(nic).where(where).returning(nic.c.uuid, nic.c.vm_uuid, nic.c.l3_network_uuid, nic.c.ip)
-        ).all()
+    def _remove(self, tx: Tx, delete_: Executable, asked: dict[str, Any] | None = None) -> list[Gone]:
+        rows = tx.execute(delete_, asked).all()
         for row in rows:
             resource.remove(tx, row[0])
         return [Gone(*row) for row in rows]
