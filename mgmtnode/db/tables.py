@@ -186,6 +186,13 @@ allocation = Table(
     Column("amount", BigInteger, nullable=False),
     Column("unit", String(64), comment="which one, where units are told apart: an IP address"),
     Column("state", String(16), nullable=False, comment="HELD, LIVE or QUARANTINED; freed rows are gone"),
+    Column(
+        "returned",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="quarantined, and given back by its holder meanwhile: free when the debt is settled",
+    ),
     Index(None, "pool_uuid", "kind"),
     Index(
         "uq_allocation_pool_unit",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
 from sqlalchemy import (
@@ -24,6 +24,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    or_,
     select,
     update,
 )
@@ -48,17 +49,36 @@ LOWER = (
         allocations=pool.c.allocations - bindparam("fewer", type_=BigInteger),
     )
 )
+QUARANTINED = allocation.c.state == "QUARANTINED"
 GIVEN = (allocation.c.pool_uuid, allocation.c.kind, allocation.c.amount, allocation.c.unit)
 HELD = (
     select(allocation.c.pool_uuid, allocation.c.kind, func.sum(allocation.c.amount))
     .where(allocation.c.resource_uuid == bindparam("holder"))
     .group_by(allocation.c.pool_uuid, allocation.c.kind)
 )
-FREE_UNIT = (
-    delete(allocation)
-    .where(allocation.c.pool_uuid == bindparam("of"), allocation.c.unit == bindparam("one"))
-    .where(allocation.c.resource_uuid == bindparam("holder"), allocation.c.state != "QUARANTINED")
-)
+
+
+class Free(NamedTuple):
+    """What gives back allocations: ``gone`` deletes them and answers with GIVEN; ``kept`` marks those that are
+    quarantined, so that they are not restored to who had them. Where a database takes both in one, it is None."""
+
+    gone: Executable
+    kept: Executable | None = None
+
+
+def _free(*which: ColumnElement[bool]) -> dict[str, Free]:
+    """By dialect."""
+    gone = delete(allocation).where(*which, ~QUARANTINED).returning(*GIVEN)
+    kept = update(allocation).where(*which, QUARANTINED).values(returned=True)
+    return {"sqlite": Free(gone, kept), "postgresql": Free(gone.add_cte(kept.cte("kept")))}
+
+
+_MINE = allocation.c.resource_uuid == bindparam("holder")
+_OF_POOL = allocation.c.pool_uuid == bindparam("of")
+FREE_UNIT = _free(_MINE, _OF_POOL, allocation.c.unit == bindparam("one"))
+FREE_SOME = _free(allocation.c.uuid.in_(bindparam("these", expanding=True)))
+SETTLE = delete(allocation).where(_MINE, QUARANTINED).returning(*GIVEN)
+SETTLE_POOL = SETTLE.where(_OF_POOL)
 
 
 def _set_pool(dialect: Any, greatest: Any) -> Any:
@@ -77,15 +97,14 @@ SET_POOL = {
 
 
 @cache
-def _gives_back(*, quarantined: bool, of_pool: bool, of_kinds: bool = False) -> Executable:
-    """What a holder has, of one pool or of some kinds only: what is quarantined, or everything else."""
-    state = allocation.c.state == "QUARANTINED" if quarantined else allocation.c.state != "QUARANTINED"
-    which = [allocation.c.resource_uuid == bindparam("holder"), state]
+def _free_held(*, of_pool: bool, of_kinds: bool) -> dict[str, Free]:
+    """What a holder has: all, or of one pool, or of some kinds."""
+    which = [_MINE]
     if of_pool:
-        which.append(allocation.c.pool_uuid == bindparam("of"))
+        which.append(_OF_POOL)
     if of_kinds:
         which.append(allocation.c.kind.in_(bindparam("kinds", expanding=True)))
-    return delete(allocation).where(*which).returning(*GIVEN)
+    return _free(*which)
 
 
 @lru_cache
@@ -163,26 +182,25 @@ def take_unit(tx: Tx, pool_uuid: str, kind: str, unit: str, *, holder: str, uuid
 
 
 def free(tx: Tx, holder: str, *, pool_uuid: str | None = None, kinds: Sequence[str] = ()) -> None:
-    """Gives back what ``holder`` holds: all, or of one pool, or of some kinds. Quarantined ones stay."""
-    which = _gives_back(quarantined=False, of_pool=bool(pool_uuid), of_kinds=bool(kinds))
+    """Gives back what ``holder`` holds: all, or of one pool, or of some kinds. What is quarantined stays until the
+    debt is settled, and is free then."""
     asked: dict[str, Any] = {"holder": holder}
     if pool_uuid:
         asked["of"] = pool_uuid
     if kinds:
         asked["kinds"] = list(kinds)
-    _give_back(tx, which, asked)
+    _give_back(tx, _free_held(of_pool=bool(pool_uuid), of_kinds=bool(kinds))[tx.dialect], asked)
 
 
 def cancel(tx: Tx, allocations: Sequence[str]) -> None:
-    """Gives back single allocations, by their uuids. Quarantined ones stay."""
+    """Gives back single allocations, by their uuids, as ``free`` does."""
     if allocations:
-        which = and_(allocation.c.uuid.in_(allocations), allocation.c.state != "QUARANTINED")
-        _give_back(tx, delete(allocation).where(which).returning(*GIVEN))
+        _give_back(tx, FREE_SOME[tx.dialect], {"these": list(allocations)})
 
 
 def free_unit(tx: Tx, pool_uuid: str, unit: str, *, holder: str) -> None:
-    """Gives back one named unit, if ``holder`` has it; a quarantined one stays."""
-    tx.execute(FREE_UNIT, {"of": pool_uuid, "one": unit, "holder": holder})
+    """Gives back one named unit, if ``holder`` has it, as ``free`` does."""
+    _give_back(tx, FREE_UNIT[tx.dialect], {"of": pool_uuid, "one": unit, "holder": holder})
 
 
 def quarantine(tx: Tx, holder: str) -> None:
@@ -192,14 +210,17 @@ def quarantine(tx: Tx, holder: str) -> None:
 
 def settle(tx: Tx, holder: str, *, pool_uuid: str | None = None) -> None:
     """The debt is paid: what was quarantined, of one pool or at all, is free."""
-    which = _gives_back(quarantined=True, of_pool=bool(pool_uuid))
-    _give_back(tx, which, {"holder": holder} | ({"of": pool_uuid} if pool_uuid else {}))
+    if pool_uuid:
+        _give_back(tx, Free(SETTLE_POOL), {"holder": holder, "of": pool_uuid})
+    else:
+        _give_back(tx, Free(SETTLE), {"holder": holder})
 
 
 def restore(tx: Tx, holder: str) -> None:
-    """Nothing was left behind, and ``holder`` is still there: what was quarantined is held as before. What it
-    has reserved anew of a pool meanwhile stands for the old reservation, which is given back."""
-    quarantined = and_(allocation.c.resource_uuid == holder, allocation.c.state == "QUARANTINED")
+    """Nothing was left behind, and ``holder`` is still there: what was quarantined is held as before, but for what
+    it has given back meanwhile. What it has reserved anew of a pool stands for the old reservation, which is given
+    back, too."""
+    quarantined = and_(allocation.c.resource_uuid == holder, QUARANTINED)
     anew = allocation.alias("anew")
     twice = exists().where(
         anew.c.resource_uuid == holder,
@@ -208,7 +229,8 @@ def restore(tx: Tx, holder: str) -> None:
         anew.c.kind == allocation.c.kind,
         anew.c.unit.is_(None),
     )
-    _give_back(tx, delete(allocation).where(quarantined, twice).returning(*GIVEN))
+    over = delete(allocation).where(quarantined, or_(twice, allocation.c.returned))
+    _give_back(tx, Free(over.returning(*GIVEN)))
     tx.execute(update(allocation).where(quarantined).values(state="LIVE"))
 
 
@@ -266,9 +288,11 @@ def held(tx: Tx, holder: str) -> dict[tuple[str, str], int]:
     return {(str(r[0]), str(r[1])): int(r[2]) for r in tx.execute(HELD, {"holder": holder})}
 
 
-def _give_back(tx: Tx, delete_: Executable, asked: dict[str, Any] | None = None) -> None:
-    """Runs a deletion of allocations, which answers with GIVEN, and lowers the pools they were of."""
-    gone = tx.execute(delete_, asked).all()
+def _give_back(tx: Tx, what: Free, asked: dict[str, Any] | None = None) -> None:
+    """Lowers the pools, too, that the allocations were of."""
+    if what.kept is not None:
+        tx.execute(what.kept, asked)
+    gone = tx.execute(what.gone, asked).all()
     amounts: dict[tuple[str, str], list[int]] = {}
     for pool_uuid, kind, amount, unit in gone:
         if unit is None:

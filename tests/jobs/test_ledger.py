@@ -62,6 +62,19 @@ class Books(RuleBasedStateMachine):
         self.drawn += 1
         return uuid(self.drawn)
 
+    def give_back(self, mine: Callable[[str, str, str], bool]) -> None:
+        """What (holder, pool, name) says is given back: at once, or when the debt is settled."""
+        self.held = {
+            u: (*h[:3], "RETURNED" if mine(h[1], h[0][0], u) and h[3] == "QUARANTINED" else h[3])
+            for u, h in self.held.items()
+            if h[3] != "LIVE" or not mine(h[1], h[0][0], u)
+        }
+        self.taken = {
+            a: (t[0], "RETURNED" if mine(t[0], RANGE, a) and t[1] == "QUARANTINED" else t[1])
+            for a, t in self.taken.items()
+            if t[1] != "LIVE" or not mine(t[0], RANGE, a)
+        }
+
     def drop(self, gone: Callable[[str, str, str], bool]) -> None:
         """Forgets what (holder, pool, state) says is gone."""
         self.held = {u: h for u, h in self.held.items() if not gone(h[1], h[0][0], h[3])}
@@ -120,37 +133,51 @@ class Books(RuleBasedStateMachine):
     @rule(address=st.sampled_from(ADDRESSES), holder=st.sampled_from(HOLDERS))
     def give_unit(self, address: str, holder: str) -> None:
         self.do(lambda tx: ledger.free_unit(tx, RANGE, address, holder=holder))
-        if self.taken.get(address) == (holder, "LIVE"):
-            del self.taken[address]
+        self.give_back(lambda who, place, name: who == holder and name == address)
 
     @rule(holder=st.sampled_from(HOLDERS))
     def free(self, holder: str) -> None:
         self.do(lambda tx: ledger.free(tx, holder))
-        self.drop(lambda who, _, state: who == holder and state == "LIVE")
+        self.give_back(lambda who, place, name: who == holder)
 
     @rule(holder=st.sampled_from(HOLDERS), where=st.sampled_from([uuid(1), uuid(2), RANGE]))
     def free_of_one_pool(self, holder: str, where: str) -> None:
         self.do(lambda tx: ledger.free(tx, holder, pool_uuid=where))
-        self.drop(lambda who, place, state: who == holder and place == where and state == "LIVE")
+        self.give_back(lambda who, place, name: who == holder and place == where)
 
     @rule(data=st.data())
     def cancel(self, data: Any) -> None:
         names = data.draw(st.lists(st.sampled_from(sorted(self.held)), unique=True)) if self.held else []
         self.do(lambda tx: ledger.cancel(tx, names))
-        self.held = {u: h for u, h in self.held.items() if u not in names or h[3] == "QUARANTINED"}
+        self.give_back(lambda who, place, name: name in names)
 
     @rule(holder=st.sampled_from(HOLDERS))
     def quarantine(self, holder: str) -> None:
         self.do(lambda tx: ledger.quarantine(tx, holder))
-        self.held = {u: (*h[:3], "QUARANTINED" if h[1] == holder else h[3]) for u, h in self.held.items()}
-        self.taken = {a: (t[0], "QUARANTINED" if t[0] == holder else t[1]) for a, t in self.taken.items()}
+        self.become(holder, "LIVE", "QUARANTINED")
 
     @rule(holder=st.sampled_from(HOLDERS), where=st.sampled_from([None, uuid(1), RANGE]))
     def settle(self, holder: str, where: str | None) -> None:
         self.do(lambda tx: ledger.settle(tx, holder, pool_uuid=where))
-        self.drop(
-            lambda who, place, state: who == holder and state == "QUARANTINED" and where in (None, place)
-        )
+        self.drop(lambda who, place, state: who == holder and state != "LIVE" and where in (None, place))
+
+    @rule(holder=st.sampled_from(HOLDERS))
+    def restore(self, holder: str) -> None:
+        self.do(lambda tx: ledger.restore(tx, holder))
+        anew = {h[0] for h in self.held.values() if h[1] == holder and h[3] == "LIVE"}
+        self.held = {
+            u: h
+            for u, h in self.held.items()
+            if h[1] != holder or h[3] == "LIVE" or (h[3] == "QUARANTINED" and h[0] not in anew)
+        }
+        self.taken = {a: t for a, t in self.taken.items() if t != (holder, "RETURNED")}
+        self.become(holder, "QUARANTINED", "LIVE")
+
+    def become(self, holder: str, before: str, after: str) -> None:
+        self.held = {
+            u: (*h[:3], after) if (h[1], h[3]) == (holder, before) else h for u, h in self.held.items()
+        }
+        self.taken = {a: (holder, after) if t == (holder, before) else t for a, t in self.taken.items()}
 
     @rule(where=st.sampled_from([uuid(2)]))
     def drop_pools(self, where: str) -> None:
@@ -164,7 +191,8 @@ class Books(RuleBasedStateMachine):
             for where, limit in self.target.items():
                 assert ledger.usage(tx, *where) == (self.used(where), limit)
                 assert _allocations(tx, *where) == sum(place == where for place, *_ in self.held.values())
-            assert ledger.units(tx, RANGE) == {a: state for a, (_, state) in self.taken.items()}
+            shown = {"LIVE": "LIVE", "QUARANTINED": "QUARANTINED", "RETURNED": "QUARANTINED"}
+            assert ledger.units(tx, RANGE) == {a: shown[state] for a, (_, state) in self.taken.items()}
             for holder in HOLDERS:
                 sums: dict[tuple[str, str], int] = {}
                 for place, who, amount, _ in self.held.values():

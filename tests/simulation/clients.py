@@ -39,6 +39,9 @@ T = TypeVar("T")
 AGAIN = (Category.UNAVAILABLE, Category.TIMEOUT)
 PAUSE = 0.5
 LOOK = 1.0
+TRIES = 5
+OPERATOR = 200
+AWAY = "state IN ('Maintenance', 'PreMaintenance')"
 PATIENCE = 120.0  # seconds a client goes on asking
 
 ACTIONS: dict[Kind, Callable[[str], ApiJob[Any]]] = {
@@ -90,6 +93,19 @@ class Clients:
             promise = Promise(ask, f"client {ask.client} request {number}")
             self.promises.append(promise)
             await self._ask(promise, message)
+
+    async def enable_again(self) -> None:
+        """Hosts that operators wanted to work again, where that failed: what such a host owes is not cleaned up before.
+        Asked for with everything in order."""
+        for of in sorted({p.ask.of for p in self.promises if p.ask.kind is Kind.ENABLE}):
+            for number in range(TRIES):
+                if not self._world.server.rows(
+                    f"SELECT 1 FROM host WHERE uuid = ? AND {AWAY}", self.hosts[of]
+                ):
+                    break
+                ask = Ask(at=self._world.loop.time(), client=OPERATOR, kind=Kind.ENABLE, of=of)
+                self.promises.append(Promise(ask, f"operator enables host-{of + 1} again {number}"))
+                await self._ask(self.promises[-1], EnableHost(uuid=self.hosts[of]))
 
     def _message(self, ask: Ask) -> ApiJob[Any] | None:
         """None if what it is about was never there."""

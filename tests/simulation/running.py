@@ -139,6 +139,7 @@ async def _play(world: World, clients: Clients, schedule: Schedule) -> None:
     world.heal()
     await at_work
     at_work.result()
+    await clients.enable_again()
     await quiet(world)
     for what in at_the_end(world, clients):
         world.fail(what)

@@ -178,6 +178,13 @@ def upgrade() -> None:
             nullable=False,
             comment="HELD, LIVE or QUARANTINED; freed rows are gone",
         ),
+        sa.Column(
+            "returned",
+            sa.Boolean(),
+            server_default=sa.text("(false)"),
+            nullable=False,
+            comment="quarantined, and given back by its holder meanwhile: free when the debt is settled",
+        ),
         sa.PrimaryKeyConstraint("uuid", name="pk_allocation"),
     )
     op.create_index("ix_allocation_job_uuid", "allocation", ["job_uuid"])
