@@ -56,6 +56,14 @@ HELD = (
     .where(allocation.c.resource_uuid == bindparam("holder"))
     .group_by(allocation.c.pool_uuid, allocation.c.kind)
 )
+HELD_STILL = HELD.where(~allocation.c.returned)
+LOCK_POOLS = select(pool.c.kind).where(pool.c.resource_uuid == bindparam("of")).order_by(pool.c.kind)
+HOLDERS = (
+    select(allocation.c.resource_uuid)
+    .distinct()
+    .where(allocation.c.pool_uuid == bindparam("of"), ~QUARANTINED)
+    .order_by(allocation.c.resource_uuid)
+)
 
 
 class Free(NamedTuple):
@@ -283,9 +291,16 @@ def units_by_state(tx: Tx, pool_uuid: str, kind: str) -> dict[str, int]:
     return {str(r[0]): int(r[1]) for r in rows}
 
 
-def held(tx: Tx, holder: str) -> dict[tuple[str, str], int]:
-    """What ``holder`` holds: (pool, kind) → amount."""
-    return {(str(r[0]), str(r[1])): int(r[2]) for r in tx.execute(HELD, {"holder": holder})}
+def held(tx: Tx, holder: str, *, returned: bool = True) -> dict[tuple[str, str], int]:
+    """What ``holder`` holds: (pool, kind) → amount; with or without what is free once a debt is settled."""
+    rows = tx.execute(HELD if returned else HELD_STILL, {"holder": holder})
+    return {(str(r[0]), str(r[1])): int(r[2]) for r in rows}
+
+
+def holders(tx: Tx, pool_uuid: str) -> list[str]:
+    """Who holds something of a pool, but for what is quarantined. Until the commit nobody else can take of it."""
+    tx.execute(LOCK_POOLS.with_for_update(), {"of": pool_uuid}).all()
+    return [str(r[0]) for r in tx.execute(HOLDERS, {"of": pool_uuid})]
 
 
 def _give_back(tx: Tx, what: Free, asked: dict[str, Any] | None = None) -> None:

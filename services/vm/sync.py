@@ -59,9 +59,9 @@ def _at_home(service: VmService, tx: Tx, row: VmRow, after: VmState) -> None:
         service.vms.move(tx, row, after, cause="sync")
         return
     elsewhere = _held_hosts(tx, row.uuid) - {row.host_uuid}
-    if (
-        row.state == VmState.UNKNOWN and elsewhere
-    ):  # a migration that nobody saw end: then it is there, if anywhere
+    if row.state == VmState.UNKNOWN and elsewhere:
+        # A migration that nobody saw end: then it is there, if anywhere. It will not be here again.
+        tx.call(ReturnHost(vm_uuid=row.uuid, host_uuid=row.host_uuid))
         service.vms.move(tx, row, row.state, cause="sync", host_uuid=min(elsewhere))
         return
     service.vms.move(tx, row, after, cause="sync", host_uuid=None, last_host_uuid=row.host_uuid)
@@ -89,4 +89,5 @@ def _found(service: VmService, tx: Tx, row: VmRow, host: Host, after: VmState) -
 
 
 def _held_hosts(tx: Tx, vm_uuid: str) -> set[str]:
-    return {pool for pool, kind in ledger.held(tx, vm_uuid) if kind == "memory"}
+    """Where it may be: of which it has given back nothing."""
+    return {pool for pool, kind in ledger.held(tx, vm_uuid, returned=False) if kind == "memory"}

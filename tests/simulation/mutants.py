@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from unittest import mock
 
-from sqlalchemy import or_, text
+from sqlalchemy import bindparam, literal, or_, select, text, update
+from sqlalchemy.dialects import sqlite
 
 from mgmtnode.agents.port import Command
 from mgmtnode.agents.register import CommandRegister
@@ -21,6 +22,7 @@ from mgmtnode.cluster.lease import Lease
 from mgmtnode.cluster.membership import Membership
 from mgmtnode.cluster.records import NodeState
 from mgmtnode.db.session import Tx
+from mgmtnode.db.tables import claim
 from mgmtnode.errors import Problem
 from mgmtnode.jobs import ledger
 from mgmtnode.jobs import repository as jobs
@@ -100,11 +102,10 @@ def _rollback_not_written() -> list[Change]:
 
 
 def _no_cas() -> list[Change]:
-    always = or_(
-        jobs.job.c.fence == jobs.bindparam("held"), jobs.job.c.state == jobs.bindparam("was"), text("1")
-    )
-    write = jobs.update(jobs.job).where(jobs._THIS, always).returning(jobs.job.c.cancel_requested)
-    return [(jobs, "WRITE", write)]
+    always = or_(jobs.job.c.fence == bindparam("held"), jobs.job.c.state == bindparam("was"), text("1"))
+    any_ = update(jobs.job).where(jobs._THIS, always)
+    write, end = any_.returning(jobs.job.c.cancel_requested), any_.returning(*jobs.VIEW)
+    return [(jobs, "WRITE", write), (jobs, "END", {"sqlite": end})]
 
 
 def _no_share_lock() -> list[Change]:
@@ -124,11 +125,14 @@ def _no_share_lock() -> list[Change]:
 
 
 def _no_claim() -> list[Change]:
-    return [(JobRepository, "hold", lambda self, tx, resource_uuid, job_uuid, fence: True)]
+    row = {"resource_uuid": bindparam("here"), "job_uuid": bindparam("this"), "fence": bindparam("epoch")}
+    anew = sqlite.insert(claim).values(row)
+    over = {"fence": anew.excluded.fence, "job_uuid": anew.excluded.job_uuid}
+    return [(jobs, "HOLD", anew.on_conflict_do_update(index_elements=["resource_uuid"], set_=over))]
 
 
 def _no_turns() -> list[Change]:
-    return [(JobRepository, "ahead", lambda self, tx, resource_uuid, seq: False)]
+    return [(jobs, "LOOK", select(*jobs.ROW, literal(False)).where(jobs._THIS))]
 
 
 def _no_turns_no_claim() -> list[Change]:
@@ -229,6 +233,18 @@ def _what_was_left_is_given_back() -> list[Change]:
     return [(HostDebts, "_left", lambda self, tx, resource_uuid: [])]
 
 
+def _given_back_and_restored() -> list[Change]:
+    return [(ledger, "FREE_UNIT", {"sqlite": ledger.Free(ledger.FREE_UNIT["sqlite"].gone)})]
+
+
+def _hosts_go_while_vms_come() -> list[Change]:
+    return [(ledger, "holders", lambda tx, pool_uuid: [])]
+
+
+def _looked_for_again_and_again() -> list[Change]:
+    return [(ledger, "HELD_STILL", ledger.HELD)]
+
+
 MUTANTS: dict[str, Mutant] = {
     "memory": Mutant("agents do not remember results", _no_memory),
     "order": Mutant("agents do not refuse old orders", _no_order),
@@ -263,4 +279,7 @@ MUTANTS: dict[str, Mutant] = {
     "bug 3": Mutant("replies that got lost are not asked for again", _lost_replies),
     "bug 7": Mutant("who does not hear that it has entered takes itself for evicted", _register_again),
     "bug 10": Mutant("a VM gets back what it held of hosts it has left", _what_was_left_is_given_back),
+    "bug 14": Mutant("an address given back meanwhile is held again", _given_back_and_restored),
+    "bug 15": Mutant("a host may go while a VM comes to it", _hosts_go_while_vms_come),
+    "bug 16": Mutant("a VM on neither of two hosts is looked for for ever", _looked_for_again_and_again),
 }

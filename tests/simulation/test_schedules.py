@@ -97,6 +97,9 @@ CAUGHT = {
     "quarantine": 10,
     "rollback": 15,
     "fence": 17,
+    "bug 14": 597,
+    "bug 15": 600,
+    "bug 16": 1540,
 }
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from mgmtnode.cascade.deletion import DeletionContext, deletion_flow
 from mgmtnode.contracts.host import HOST_OWES, HostCapacityChanged, HostDeleted
 from mgmtnode.db.session import Tx
+from mgmtnode.errors import IN_USE
+from mgmtnode.jobs import ledger
 from mgmtnode.workflow.flow import Step, TxStep
 from mgmtnode.workflow.handle import JobHandle
 
@@ -14,11 +16,17 @@ if TYPE_CHECKING:
     from services.host.service import HostService
 
 
-def check_debts(service: HostService, tx: Tx, context: DeletionContext) -> None:
-    """A host may still run what it owes to clean up, with an address that would be handed out again. ``force`` is for
-    one that cannot. Raises host.owes."""
+def check_free(service: HostService, tx: Tx, context: DeletionContext) -> None:
+    """Nothing is there, on its way there, or owed: a host may still run what it owes to clean up, with an address that
+    would be handed out again. ``force`` is for one that runs nothing any more. Raises core.in-use, host.owes."""
     if context.force:
         return
+    if holders := ledger.holders(tx, context.uuid):
+        raise IN_USE.error(
+            f"{len(holders)} resources have, or are just being given, room on the host: wait, or use force",
+            resource=context.uuid,
+            resources=holders[:20],
+        )
     if debts := service.debts.of_host(tx, context.uuid):
         raise HOST_OWES.error(
             f"the host owes to clean up {len(debts)} resources: wait, or use force if it runs no more",
@@ -32,7 +40,7 @@ async def disconnect(service: HostService, job: JobHandle, context: DeletionCont
 
 
 def remove(service: HostService, tx: Tx, context: DeletionContext) -> None:
-    check_debts(service, tx, context)
+    check_free(service, tx, context)
     for debt in service.debts.of_host(tx, context.uuid):
         service.debts.settle(tx, debt.host_uuid, debt.resource_uuid)
     for listener in service.node.extensions.all(HostCapacityChanged):
@@ -43,5 +51,7 @@ def remove(service: HostService, tx: Tx, context: DeletionContext) -> None:
 
 
 DELETE_HOST = deletion_flow(
-    "host.delete", remove, before=(TxStep("check debts", run=check_debts), Step("disconnect", run=disconnect))
+    "host.delete",
+    remove,
+    before=(TxStep("check that it is free", run=check_free), Step("disconnect", run=disconnect)),
 )
