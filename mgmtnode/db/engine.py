@@ -76,11 +76,32 @@ def open_database(
         writer, reader = _sqlite(url, "BEGIN IMMEDIATE", 1), _sqlite(url, "BEGIN", 2, "query_only=ON")
         return SqliteDatabase(writer, reader, clock, readers=2, telemetry=telemetry)
     engine = _postgres(url, label, connections)
+    _return_dead_ones(engine)
     prepare_often(engine)
     # Each statement of a reader sees its own moment in any case: it needs no BEGIN and no COMMIT.
     reader = engine.execution_options(isolation_level="AUTOCOMMIT")
     readers = max(2, connections // 2)
     return SqlDatabase(engine, reader, clock, writers=connections, readers=readers, telemetry=telemetry)
+
+
+def _return_dead_ones(engine: Engine) -> None:
+    """A connection that a reader gives back is set to what it was before. Where it has broken meanwhile that fails, and
+    SQLAlchemy would leave it out of the pool, and its place taken, for ever."""
+    dialect: Any = engine.dialect
+    reset = dialect.reset_isolation_level
+
+    def reset_or_close(connection: Any) -> None:
+        try:
+            reset(connection)
+        except dialect.loaded_dbapi.Error:
+            connection.close()
+
+    dialect.reset_isolation_level = reset_or_close
+
+    @event.listens_for(engine, "checkin")
+    def _forget(connection: Any, record: Any) -> None:
+        if connection is not None and connection.closed:
+            record.invalidate()
 
 
 def memory_engine() -> Engine:

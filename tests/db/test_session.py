@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, insert, select, text
 
@@ -271,6 +272,26 @@ def test_a_connection_lost_in_the_middle_is_an_outage_after_one_more_attempt(pos
         with pytest.raises(ApiError) as refused:
             await db.write(suicide)
         assert (refused.value.code, attempts[0]) == ("core.database-unavailable", 2)
+
+    on(postgres_url, story)
+
+
+def test_a_connection_that_broke_after_a_read_is_given_back_all_the_same(postgres_url: str) -> None:
+    """What was read counts, and no place in the pool is lost."""
+
+    def read_and_lose_it(tx: Tx) -> int:
+        pid = tx.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        with (
+            closing(psycopg2.connect(postgres_url.replace("+psycopg2", ""))) as other,
+            other.cursor() as cursor,
+        ):
+            cursor.execute("SELECT pg_terminate_backend(%s, 10000)", (pid,))
+        return int(pid)
+
+    async def story(db: SqlDatabase) -> None:
+        pids = [await db.read(read_and_lose_it) for _ in range(8)]  # more than the pool has
+        assert len(set(pids)) == len(pids)
+        assert await db.read(lambda tx: tx.execute(text("SELECT 1")).scalar_one()) == 1
 
     on(postgres_url, story)
 
