@@ -146,13 +146,13 @@ async def _play(world: World, clients: Clients, schedule: Schedule) -> None:
 
 
 async def quiet(world: World) -> None:
-    """Returns once nothing is open, owed or unknown, also after each host was asked what it runs."""
+    """Returns once nothing is open, owed, unknown or on its way, also after each host was asked what it runs."""
     until, calm = world.loop.time() + LONGEST, 0
     while world.loop.time() < until and calm < CALM:
         await asyncio.sleep(LOOK)
         assert isinstance(world.hosts, Rack)
         open_jobs = world.server.rows(f"SELECT 1 FROM job WHERE state IN {OPEN} LIMIT 1")
-        if open_jobs or world.hosts.at_work or any(Books(world).unsettled()):
+        if open_jobs or world.hosts.at_work or world.lines.under_way or any(Books(world).unsettled()):
             calm = 0
             continue
         calm += 1

@@ -50,6 +50,11 @@ def test_a_script_that_failed_once_does_not_fail_again(name: str) -> None:
     assert not outcome.wrong, told(outcome)
 
 
+def test_without_a_seal_a_command_comes_after_its_job() -> None:
+    late = msgspec.json.decode((FOUND / "a_command_that_came_after_its_job.json").read_bytes(), type=Schedule)
+    assert run(late, "seal", hasty=True).wrong[0].startswith("I17")
+
+
 def test_a_schedule_does_real_work_while_things_go_wrong() -> None:
     outcomes = [run(draw(seed)) for seed in range(5)]
     assert sum(outcome.jobs for outcome in outcomes) > 25 and sum(outcome.deeds for outcome in outcomes) > 15

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from mgmtnode.agents.port import UNREACHABLE, AgentEndpoint, Answer, Command, Sealed
 from mgmtnode.errors import ApiError
-from mgmtnode.testing.simulation.lines import Line
+from mgmtnode.testing.simulation.lines import Lines
 from mgmtnode.testing.simulation.loop import VirtualLoop, current_node
 
 T = TypeVar("T")
@@ -21,8 +21,11 @@ PATIENCE = 3.0  # seconds beyond the time an agent may take, until the client gi
 class DistantAgent:
     """An agent as one node sees it. What reaches the agent is done there, whether or not anybody still waits."""
 
-    def __init__(self, loop: VirtualLoop, line: Line, name: str, agent: Callable[[], AgentEndpoint]) -> None:
-        self._loop, self._line, self._name, self._agent = loop, line, name, agent
+    def __init__(
+        self, loop: VirtualLoop, lines: Lines, asker: str, name: str, agent: Callable[[], AgentEndpoint]
+    ) -> None:
+        self._loop, self._lines, self._name, self._agent = loop, lines, name, agent
+        self._line = lines.line(asker, name)
 
     async def command(self, command: Command, wait: float) -> Answer:
         return await self._ask(lambda: self._agent().command(command, wait), wait)
@@ -46,6 +49,7 @@ class DistantAgent:
         asker = self._loop.context_of(current_node.get())
         for copy in range(1 + self._line.twice()):
             late = way * (1 + copy) if copy else way
+            self._lines.under_way += 1
             self._loop.call_later(late, self._arrive, attempt, answer, asker, context=at_host)
         timer = self._loop.call_later(wait + PATIENCE, self._give_up, answer)
         try:
@@ -54,6 +58,7 @@ class DistantAgent:
             timer.cancel()
 
     def _arrive(self, attempt: Attempt, answer: asyncio.Future[Any], asker: Any) -> None:
+        self._lines.under_way -= 1
         self._loop.create_task(self._serve(attempt, answer, asker))
 
     async def _serve(self, attempt: Attempt, answer: asyncio.Future[Any], asker: Any) -> None:

@@ -77,6 +77,7 @@ class Lines:
         self._seed = seed
         self._lines: dict[tuple[str, str], Line] = {}
         self._spells: list[tuple[str, str, Spell]] = []
+        self.under_way = 0  # what was sent to hosts and has not arrived yet
 
     def line(self, asks: str, asked: str) -> Line:
         line = self._lines.get((asks, asked))

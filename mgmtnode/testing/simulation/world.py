@@ -258,7 +258,7 @@ class World:
 
     def _distant(self, name: str, address: str) -> AgentEndpoint:
         host = self.hosts.name_of(address)
-        return DistantAgent(self.loop, self.lines.line(name, host), host, lambda: self.hosts.find(host))
+        return DistantAgent(self.loop, self.lines, name, host, lambda: self.hosts.find(host))
 
     async def _live(self, life: Life) -> int:
         async def ready(node: ManagementNode) -> None:
