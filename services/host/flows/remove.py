@@ -23,7 +23,7 @@ def check_free(service: HostService, tx: Tx, context: DeletionContext) -> None:
         return
     if holders := ledger.holders(tx, context.uuid):
         raise IN_USE.error(
-            f"{len(holders)} resources have, or are just being given, room on the host: wait, or use force",
+            f"something still takes room on the host, or is on its way there ({len(holders)}): wait, or use force",
             resource=context.uuid,
             resources=holders[:20],
         )

@@ -124,3 +124,22 @@ def test_a_host_that_owes_is_not_deleted_unless_forced(cloud: Cloud, host: dict[
     assert "host.owes" in str(refused.value)
     cloud.delete("hosts", host["uuid"], force=True)
     assert cloud.gone("hosts", host["uuid"]) and cloud.list("cleanup-debts") == []
+
+
+def test_a_host_is_not_deleted_while_a_vm_comes_to_it(cloud: Cloud, host: dict[str, Any]) -> None:
+    size = {"cpu": 8, "memory": 16 * GIB}
+    other = cloud.create(
+        "hosts", name="h2", cluster_uuid=host["cluster_uuid"], management_ip="sim-debts-2", parameters=size
+    )
+    vm = cloud.create("vms", name="vm", cpu=1, memory=GIB, host_uuid=host["uuid"])
+    fault(cloud, host["uuid"], kind="hang", action="migrate")
+    moving = cloud.http.post(f"/v1/vms/{vm['uuid']}/actions/migrate", json={"host_uuid": other["uuid"]})
+    assert moving.status_code == 202
+    cloud.until(lambda: memory_used(cloud, other["uuid"]) == GIB)
+    with pytest.raises(Refused) as refused:
+        cloud.delete("hosts", other["uuid"])
+    assert refused.value.code == "core.in-use" and "on its way there (1)" in str(refused.value)
+    cloud.call("POST", f"/hosts/{host['uuid']}/actions/clear-faults", {})
+    cloud.until(lambda: cloud.get("vms", vm["uuid"])["host_uuid"] == other["uuid"])
+    cloud.delete("hosts", other["uuid"])
+    assert cloud.get("vms", vm["uuid"])["state"] == "Stopped"
