@@ -180,7 +180,8 @@ def test_every_field_takes_every_operator_and_value_or_says_why_not(
         asked = [f"{f}{o}{v}" for f in fields for o in OPERATORS for v in ("", "x", "1", "true", NOWHERE)]
         asked += [f"{f}{o}{v}" for f in fields for o in ("=", ">=", "?=") for v in (*TIMES, *NUMBERS, *UUIDS)]
         asked += [f"{f}{o}{v}" for f in fields for o in ("=", "<", "~=", "!~=", "?=") for v in TEXTS]
-        for condition in asked[:: max(1, len(asked) // 400)]:
+        step = max(2, len(asked) // 150)
+        for condition in asked[len(scene.cloud.nodes) % step :: step]:  # others on another kind of cloud
             listed(scene, plural, q=condition)
 
 

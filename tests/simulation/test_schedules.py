@@ -16,8 +16,8 @@ from tests.simulation.mutants import MUTANTS
 from tests.simulation.running import Outcome, run
 from tests.simulation.schedule import Schedule, draw
 
-SCHEDULES = 150  # under a minute on one core; scripts/simulate runs as many as you like
-BATCH = 15
+SCHEDULES = 1000  # some three minutes of one core; scripts/simulate runs as many as you like
+BATCH = 25
 ROOT = Path(__file__).parents[2]
 FOUND = Path(__file__).parent / "found"
 AGAIN = (3, 17)  # seeds whose traces are compared
