@@ -157,3 +157,4 @@ class SealOnHost(Internal[SealedVm], frozen=True, kw_only=True):
 
 HYPERVISOR_UNKNOWN = ErrorCode("hypervisor.unknown", Category.INVALID, "no service drives this hypervisor")
 HYPERVISOR_FAILED = ErrorCode("hypervisor.failed", Category.UNAVAILABLE, "the hypervisor could not do it")
+HYPERVISOR_NO_VM = ErrorCode("hypervisor.no-vm", Category.STATE, "the VM is not on the host")

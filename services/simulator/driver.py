@@ -15,6 +15,7 @@ from mgmtnode.bus.context import current
 from mgmtnode.contracts.host import HOST_BAD_PARAMETERS
 from mgmtnode.contracts.hypervisor import (
     HYPERVISOR_FAILED,
+    HYPERVISOR_NO_VM,
     HostAddress,
     HostFacts,
     HostReport,
@@ -22,6 +23,7 @@ from mgmtnode.contracts.hypervisor import (
     VmAction,
     VmCommand,
 )
+from mgmtnode.contracts.simulator import NO_VM
 from mgmtnode.errors import INTERNAL, ApiError, ErrorCode
 from mgmtnode.ports import Clock
 from services.simulator.hosts import endpoint
@@ -72,7 +74,7 @@ class SimulatorDriver:
         return msgspec.convert(await self._ask(host, "report", {}), HostReport)
 
     async def perform(self, host: HostAddress, command: VmCommand) -> None:
-        """Raises hypervisor.failed with what the host said as its cause; agent.stale, agent.old,
+        """Raises hypervisor.failed or hypervisor.no-vm with what the host said as its cause; agent.stale, agent.old,
         agent.timeout."""
         _check_work(command)
         args = msgspec.to_builtins(command)
@@ -80,7 +82,9 @@ class SimulatorDriver:
         try:
             await order(self._agents, self._at(host), command.action, args, timeout=self._command_seconds())
         except ApiError as exc:
-            raise _said(exc, FAILED, HYPERVISOR_FAILED) from exc
+            cause = exc.problem.cause
+            absent = cause is not None and cause.code == NO_VM.id
+            raise _said(exc, FAILED, HYPERVISOR_NO_VM if absent else HYPERVISOR_FAILED) from exc
 
     async def seal(self, host: HostAddress, vm_uuid: str, fence: int) -> SealedVm:
         timeout = self._command_seconds()

@@ -16,7 +16,7 @@ from mgmtnode.db.resource import owner_of
 from mgmtnode.db.session import Tx
 from mgmtnode.workflow.flow import Flow, Step, TxStep
 from mgmtnode.workflow.handle import JobHandle
-from services.vm.flows.host_command import VmContext, command, hosts, load, on_host, result, seal
+from services.vm.flows.host_command import VmContext, command, hosts, load, on_host, result, seal, take_back
 from services.vm.state import check_allowed
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ async def resize_back(service: VmService, job: JobHandle, context: ResizeContext
     cpu, memory = context.old
     context.spec = msgspec.structs.replace(context.spec, cpu=cpu, memory=memory)
     context.uncertain = True
-    await command(service, context, VmAction.RESIZE)
+    await take_back(service, context, VmAction.RESIZE)
     context.uncertain = False
 
 
@@ -158,6 +158,16 @@ async def unplug(service: VmService, job: JobHandle, context: VmContext) -> None
     context.uncertain = False
 
 
+async def unplug_again(service: VmService, job: JobHandle, context: VmContext) -> None:
+    context.uncertain = True
+    await take_back(service, context, VmAction.DETACH_NIC)
+    context.uncertain = False
+
+
+async def plug_again(service: VmService, job: JobHandle, context: VmContext) -> None:
+    await take_back(service, context, VmAction.ATTACH_NIC)
+
+
 def record_nics(service: VmService, tx: Tx, context: VmContext) -> None:
     tx.record(VmChanged(resource_uuid=context.uuid, fields=["nics"]))
 
@@ -166,7 +176,7 @@ ATTACH_NIC: Flow[VmService, AttachContext, Vm] = Flow(
     "vm.attach-nic",
     (
         TxStep("take an address", run=add_nic, undo=drop_nic),
-        Step("attach on the host", run=plug, undo=unplug, when=on_host, owes=False),
+        Step("attach on the host", run=plug, undo=unplug_again, when=on_host, owes=False),
         TxStep("record", run=record_nics),
     ),
     result=result,
@@ -191,7 +201,7 @@ DETACH_NIC: Flow[VmService, VmContext, Vm] = Flow(
     "vm.detach-nic",
     (
         TxStep("check", run=check_nic),
-        Step("detach on the host", run=unplug, undo=plug, when=on_host, owes=False),
+        Step("detach on the host", run=unplug, undo=plug_again, when=on_host, owes=False),
         TxStep("give the address back", run=release_nic),
     ),
     result=result,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mgmtnode.contracts.allocator import Placement
 from mgmtnode.contracts.host import HOST, Host
 from mgmtnode.contracts.hypervisor import (
+    HYPERVISOR_NO_VM,
     HostAddress,
     NicSpec,
     PerformOnHost,
@@ -17,6 +18,7 @@ from mgmtnode.contracts.hypervisor import (
 )
 from mgmtnode.contracts.vm import Vm, VmState
 from mgmtnode.db.session import Tx
+from mgmtnode.errors import ApiError
 from mgmtnode.workflow.flow import FlowContext, Sealed
 from services.vm.config import COMMAND_TIMEOUT
 
@@ -79,6 +81,15 @@ async def command(
     order = VmCommand(action=action, vm=context.spec, nic_uuid=context.nic_uuid, peer=address)
     timeout = float(service.node.config.get(COMMAND_TIMEOUT))
     await service.node.bus.call(PerformOnHost(host_uuid=target, command=order), timeout=timeout)
+
+
+async def take_back(service: VmService, context: VmContext, action: VmAction) -> None:
+    """The undo of a command. A VM that is not there any more has nothing to take back."""
+    try:
+        await command(service, context, action)
+    except ApiError as exc:
+        if exc.code != HYPERVISOR_NO_VM.id:
+            raise
 
 
 async def find_host(service: VmService, uuid: str) -> Host:

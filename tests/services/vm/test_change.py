@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
+from sqlalchemy import update
+
+from mgmtnode.contracts.vm import VmState
+from services.vm import models
 from tests.services.vm.site import GIB, Row, Site
 
 
@@ -59,6 +65,24 @@ def test_a_failed_shrink_holds_what_was_held_even_if_the_limit_fell(site: Site) 
     site.fault(0, "fail", "resize", times=1)
     assert failed(site, vm, "change-offering", cpu=1, memory=3 * GIB) == "hypervisor.failed"
     site.books().check()
+
+
+def test_a_vm_that_is_gone_from_its_host_has_nothing_to_take_back(site: Site) -> None:
+    """Else the job would try to, for two minutes, and what the host reports would not be taken over before."""
+    site.config("host.ping_interval", 3600)
+    vm = site.vm(host=0)
+    host = site.get(vm)["host_uuid"]
+    site.act(vm, "stop")
+    there = {"state": VmState.RUNNING, "host_uuid": host}
+    site.cloud.write(
+        lambda tx: tx.execute(update(models.vm).where(models.vm.c.uuid == vm["uuid"]).values(there))
+    )
+    changes = {"change-offering": {"cpu": 2, "memory": GIB}, "attach-nic": {"l3_network_uuid": site.network}}
+    for action, fields in changes.items():
+        began = time.monotonic()
+        job = site.do(vm, action, **fields)
+        assert job["state"] == "Failed" and job["error"]["code"] == "hypervisor.no-vm", job
+        assert time.monotonic() - began < 60, "it was tried to take back what was never done"
 
 
 def test_where_nobody_knows_the_size_the_larger_one_is_recorded(site: Site) -> None:
