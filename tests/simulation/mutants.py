@@ -255,8 +255,8 @@ MUTANTS: dict[str, Mutant] = {
     "cas": Mutant("writes of running jobs compare nothing", _no_cas),
     "share": Mutant("a claim does not lock its slot", _no_share_lock),
     "claim": Mutant("no row says which job has a resource", _no_claim, second_line=True),
-    "turns": Mutant("a job does not wait for earlier ones", _no_turns, second_line=True),
-    "turns+claim": Mutant("neither", _no_turns_no_claim, second_line=True),
+    "turns": Mutant("a job does not wait for earlier ones", _no_turns),
+    "turns+claim": Mutant("neither", _no_turns_no_claim),
     "key": Mutant("idempotency keys are ignored", _no_key),
     "gate": Mutant("no lease stops a node", _no_gate, second_line=True),
     "share+gate": Mutant(

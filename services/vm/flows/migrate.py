@@ -58,9 +58,11 @@ def request(vm: Vm, wanted_host_uuid: str | None = None) -> ReserveHost:
 
 
 def stay(service: VmService, tx: Tx, context: MigrateContext) -> None:
-    """Where it was; nobody knows where, if the move may have happened: then its hosts' next reports tell."""
+    """Where it was; nobody knows where, if the move may have happened: then it holds its place on both hosts, and their
+    next reports tell."""
     assert context.before is not None
-    tx.call(ReturnHost(vm_uuid=context.uuid, host_uuid=context.peer_uuid))
+    if not context.uncertain:
+        tx.call(ReturnHost(vm_uuid=context.uuid, host_uuid=context.peer_uuid))
     after = VmState.UNKNOWN if context.uncertain else context.before
     service.vms.move(tx, service.vms.get(tx, context.uuid), after)
 
