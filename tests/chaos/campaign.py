@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from mgmtnode.testing.audit import books
@@ -133,7 +134,13 @@ class Campaign:
     def _missing(self) -> str:
         stage = self._stage
         url = stage.cluster.rabbit.vhost_url(API_VHOST)
-        return stage.audit.unsettled() or checks.unsettled(stage.audit.records) or waiting(url)
+        records = stage.audit.records
+        return stage.audit.unsettled() or checks.unsettled(records) or waiting(url) or self._astray()
+
+    def _astray(self) -> str:
+        """What hosts have yet to report: that a command which nobody waited for had its effect."""
+        records = self._stage.audit.records
+        return next(chain(books.hosts(records), checks.of_hosts(records, self._stage.agents.url)), "")
 
     def _look(self) -> list[str]:
         audit, records = self._stage.audit, self._stage.audit.records

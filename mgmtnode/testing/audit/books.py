@@ -102,7 +102,8 @@ def _addresses(records: Records) -> Iterator[str]:
         yield f"I9: the address {ip} was handed out while it is quarantined"
 
 
-def _hosts(records: Records) -> Iterator[str]:
+def hosts(records: Records) -> Iterator[str]:
+    """VMs that are not where the database has them. A report of the host may still put that right."""
     recorded = set(
         records.rows("SELECT host.management_ip, vm.uuid FROM vm JOIN host ON host.uuid = vm.host_uuid")
     )
@@ -171,7 +172,7 @@ def _slots(records: Records) -> Iterator[str]:
 
 Check = Callable[[Records], Iterator[str]]
 CHECKS: tuple[Check, ...] = (
-    _jobs_ended, _ledger, _memory, _addresses, _hosts, _undone, _revisions, _pools, _claims,
+    _jobs_ended, _ledger, _memory, _addresses, hosts, _undone, _revisions, _pools, _claims,
 )  # fmt: skip
 
 
