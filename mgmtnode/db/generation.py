@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event, func, select, text, update
+from sqlalchemy.exc import DBAPIError
 
 from mgmtnode.db.tables import OPEN, cluster, event_log, job, ring_slot
 
@@ -37,9 +38,22 @@ def watch(engine: Engine) -> None:
         try:
             with _in_a_transaction(connection):
                 _look(connection)
-        except BaseException:
+        except BaseException as exc:
+            dbapi: Any = connection.dialect.loaded_dbapi
+            lost = isinstance(exc, dbapi.Error)  # where it broke SQLAlchemy does not look
+            if lost:
+                connection.invalidate(exc)
             connection.close()  # nobody gets it
-            raise
+            if not lost:
+                raise
+            raise DBAPIError.instance(
+                "is it another life",
+                None,
+                exc,
+                dbapi.Error,
+                connection_invalidated=True,
+                dialect=connection.dialect,
+            ) from exc
         connection.info[LOOKED] = True
 
 

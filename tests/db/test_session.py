@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Table, insert, select, text
+from sqlalchemy import Column, Integer, MetaData, Table, event, insert, select, text
 
 from mgmtnode.db.base import JsonOf, UtcTime
 from mgmtnode.db.engine import open_database
@@ -54,6 +54,11 @@ def on(url: str, story: Callable[[SqlDatabase], Coroutine[Any, Any, None]]) -> N
             await story(db)
 
     asyncio.run(run())
+
+
+def end_backend(url: str, pid: int) -> None:
+    with closing(psycopg2.connect(url.replace("+psycopg2", ""))) as other, other.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 10000)", (pid,))
 
 
 def put(id_: int, **values: Any) -> Callable[[Tx], None]:
@@ -281,17 +286,33 @@ def test_a_connection_that_broke_after_a_read_is_given_back_all_the_same(postgre
 
     def read_and_lose_it(tx: Tx) -> int:
         pid = tx.execute(text("SELECT pg_backend_pid()")).scalar_one()
-        with (
-            closing(psycopg2.connect(postgres_url.replace("+psycopg2", ""))) as other,
-            other.cursor() as cursor,
-        ):
-            cursor.execute("SELECT pg_terminate_backend(%s, 10000)", (pid,))
+        end_backend(postgres_url, pid)
         return int(pid)
 
     async def story(db: SqlDatabase) -> None:
         pids = [await db.read(read_and_lose_it) for _ in range(8)]  # more than the pool has
         assert len(set(pids)) == len(pids)
         assert await db.read(lambda tx: tx.execute(text("SELECT 1")).scalar_one()) == 1
+
+    on(postgres_url, story)
+
+
+def test_a_connection_that_breaks_as_it_is_made_is_an_outage(postgres_url: str) -> None:
+    async def story(db: SqlDatabase) -> None:
+        broken = [0]
+
+        def lose(connection: Any, record: Any) -> None:
+            if not broken[0]:
+                broken[0] = connection.info.backend_pid
+                end_backend(postgres_url, broken[0])
+
+        db.engine.dispose()
+        event.listen(db.engine, "connect", lose)
+        with pytest.raises(ApiError) as refused:
+            await db.read(lambda tx: tx.now)
+        assert refused.value.code == "core.database-unavailable" and broken[0]
+        await db.read(lambda tx: tx.now)
+        assert db.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
     on(postgres_url, story)
 
