@@ -179,7 +179,8 @@ class CommandRegister:
                 f"order {order} is of a job that ended; {self._floor} may still run", resource=resource
             )
         if order < record.order:
-            raise OLD.error(f"order {order} is behind {record.order}", resource=resource)
+            what = f"order {order} is behind {record.order}"
+            raise OLD.error(what, resource=resource, behind=list(record.order))
         if order == record.order and command.action != record.action:
             what = f"{command.action} carries the order {order} of {record.action}"
             raise REUSED.error(what, resource=resource)

@@ -285,6 +285,8 @@ class FlowRun:
             await asyncio.wait((task,), timeout=STUBBORN)
             if not task.done():
                 log.warning("job %s: step %s was told to stop and does not", self.uuid, self.live.step)
+        if not task.cancelled():
+            task.exception()  # looked at, also where this run is stopped itself and goes no further
 
     def _check_stop(self) -> None:
         if not self.stopping:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from mgmtnode.agents.port import OLD
 from mgmtnode.bus.context import CallContext, current
 from mgmtnode.db.patience import LONGEST_PAUSE, PAUSE, outlast
 from mgmtnode.db.session import Tx
@@ -75,14 +76,27 @@ class Rollback:
                 raise
             except Exception as exc:
                 self._complain(step, exc)
-                hopeless += not (isinstance(exc, ApiError) and exc.problem.retryable)
                 why = str(exc) or "it did not end in time"
+                if seen := self._seen(exc, order):
+                    attempt = seen - 1
+                else:
+                    hopeless += not (isinstance(exc, ApiError) and exc.problem.retryable)
             if self._now() >= self._limit or hopeless >= HOPELESS:
                 break
             await asyncio.sleep(min(PAUSE * attempt, LONGEST_PAUSE))
         self._journal.leave(index, "UndoFailed", why)
         if step.owes:
             self._debts.append(f"{step.name}: {why}")
+
+    def _seen(self, exc: Exception, order: int) -> int:
+        """The attempt that an earlier owner had come to with this undo: its hosts refuse those before as old. 0 if that
+        is not what failed."""
+        if not isinstance(exc, ApiError) or exc.code != OLD.id:
+            return 0
+        match exc.problem.details.get("behind"):
+            case [int(run_no), int(step), int(attempt)] if (run_no, step) == (self._claimed.row.seq, order):
+                return attempt
+        return 0
 
     async def _attempt(self, step: Step[Any, Any], order: int, attempt: int) -> None:
         """One attempt; an outage of the database only lengthens it."""
