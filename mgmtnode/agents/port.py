@@ -111,7 +111,8 @@ class Agents(Protocol):
 
     async def command(self, endpoint: str, command: Command, *, timeout: float) -> CommandResult:
         """Has it done, waiting as long as it runs. Safe to repeat: an order is done once. Raises
-        ``agent.failed`` with what the host said as its cause, ``agent.stale``, ``agent.old``."""
+        ``agent.failed`` with what the host said as its cause, ``agent.stale``, ``agent.old``, whose details say in
+        ``behind`` the order (run_no, step, attempt) that came first: who takes over an undo goes on from there."""
         ...
 
     async def seal(self, endpoint: str, resource: str, fence: int, *, timeout: float) -> Sealed:
