@@ -75,7 +75,7 @@ class CommandRegister:
         self._repository, self._backend, self._limit = repository, backend, limit
         self._watch = watch
         self._running: dict[str, Running] = {}
-        self._stopped = False
+        self._stopped = self._replacing = False
         self.identity, self._floor, self._records = repository.load(identity)
 
     @property
@@ -133,10 +133,14 @@ class CommandRegister:
         return len(gone)
 
     async def replace(self, identity: str) -> None:
-        """Another disk: no memory, and another identity. Commands that run are cut off."""
-        await self._cut_off()
-        self._records, self._floor, self.identity = {}, 0, identity
-        await self._repository.replace(identity)
+        """Another disk: no memory, and another identity. Commands that run are cut off, and none begins meanwhile."""
+        self._replacing = True
+        try:
+            await self._cut_off()
+            self._records, self._floor, self.identity = {}, 0, identity
+            await self._repository.replace(identity)
+        finally:
+            self._replacing = False
 
     async def stop(self) -> None:
         """Ends like a crash: what runs is cut off, stays STARTED, and is settled by the next register on the
@@ -188,7 +192,7 @@ class CommandRegister:
 
     def _unfenced(self, resource: str, fence: int) -> Record:
         """The record of ``resource``, a new one if there is none. Raises agent.stale."""
-        if self._stopped:
+        if self._stopped or self._replacing:
             raise UNREACHABLE.error("the agent has stopped", resource=resource)
         record = self._records.get(resource) or Record(resource)
         if fence < record.fence:

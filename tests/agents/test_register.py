@@ -296,6 +296,20 @@ def test_a_new_disk_is_a_new_identity_without_memory(tmp_path: Path) -> None:
     tell(story, tmp_path / "agent.db")
 
 
+def test_what_waits_while_the_disk_is_replaced_does_not_begin_on_the_old_one(tmp_path: Path) -> None:
+    async def story(world: World, agent: Agent) -> None:
+        world.gates["start"] = asyncio.Event()
+        assert (await agent.register.command(command((3, 1, 1)), 0)).running
+        waits = asyncio.create_task(agent.register.command(command((3, 2, 1), action="destroy"), 5))
+        await asyncio.sleep(0)
+        await agent.register.replace("second")
+        await refused(UNREACHABLE, waits)
+        assert agent.register.in_flight == 0
+        assert (await agent.register.seal("vm-1", 1, 1)).order == NEVER
+
+    tell(story, tmp_path / "agent.db")
+
+
 def test_more_commands_than_the_limit_are_refused_before_anything_is_written() -> None:
     async def story(world: World, agent: Agent) -> None:
         gate = world.gates["start"] = asyncio.Event()
