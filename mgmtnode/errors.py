@@ -10,6 +10,7 @@ help, and nothing else; nobody reads the text of an error.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -155,3 +156,12 @@ def from_exception(exc: BaseException) -> ApiError:
     if isinstance(exc, TimeoutError):
         return TIMEOUT.error(str(exc))
     return INTERNAL.error(f"{type(exc).__name__}: {exc}")
+
+
+def log_failure(log: logging.Logger, exc: Exception, text: str, *args: object) -> None:
+    """Of something whose failure stops nothing else: a line if it was foreseen and may work the next time (the
+    database is away, for instance), and a trace otherwise."""
+    if isinstance(exc, ApiError) and exc.problem.retryable:
+        log.warning(f"{text}: %s", *args, exc)
+    else:
+        log.error(text, *args, exc_info=exc)

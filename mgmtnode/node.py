@@ -44,6 +44,7 @@ from mgmtnode.db.own_connection import label
 from mgmtnode.db.schema import upgrade
 from mgmtnode.db.session import SqlDatabase
 from mgmtnode.db.waiting import until_there
+from mgmtnode.errors import log_failure
 from mgmtnode.jobs.start import start_runner
 from mgmtnode.loader import require
 from mgmtnode.parts import Edges, Parts, assemble, declare_properties, show_node
@@ -132,8 +133,8 @@ class ManagementNode:
             log.debug("stopping: %s", name)
             try:
                 await stop()
-            except Exception:
-                log.exception("%s did not stop cleanly", name)
+            except Exception as exc:
+                log_failure(log, exc, "%s did not stop cleanly", name)
 
     # the parts, in the order they start
 

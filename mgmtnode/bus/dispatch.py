@@ -12,7 +12,7 @@ from typing import Any
 
 from mgmtnode.bus.context import CallContext, current
 from mgmtnode.bus.message import Message, type_name
-from mgmtnode.errors import INTERNAL, NO_HANDLER, REENTRY, TIMEOUT, ApiError, from_exception
+from mgmtnode.errors import INTERNAL, NO_HANDLER, REENTRY, TIMEOUT, ApiError, from_exception, log_failure
 from mgmtnode.ports import Clock
 from mgmtnode.tasks.serial import Level, SerialQueues
 
@@ -132,14 +132,8 @@ class Dispatcher:
         """Runs ``fn(fact)`` for its own sake; an exception is logged and answers False."""
         try:
             await fn(fact)
-        except ApiError as error:
-            if error.problem.retryable:  # the database is away, for instance: foreseen
-                log.warning("%s failed: %s", what, error)
-            else:
-                log.exception("%s failed", what)
-            return False
-        except Exception:
-            log.exception("%s failed", what)
+        except Exception as exc:
+            log_failure(log, exc, "%s failed", what)
             return False
         return True
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from contextvars import Context
 from typing import Protocol
 
+from mgmtnode.errors import log_failure
 from mgmtnode.extension.point import extension_point
 from mgmtnode.ring.slots import Slots
 
@@ -65,8 +66,8 @@ class Listeners:
         for listener in self._listeners:
             try:
                 await self._tell(listener, before, nodes, had, own)
-            except Exception:
-                log.exception("a listener to changes of the cluster failed")
+            except Exception as exc:
+                log_failure(log, exc, "a listener to changes of the cluster failed")
 
     async def _tell(
         self,

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from mgmtnode.errors import Category, DeclarationError, ErrorCode
+from mgmtnode.errors import Category, DeclarationError, ErrorCode, log_failure
 from mgmtnode.extension.point import Extension
 
 P = TypeVar("P")
@@ -82,8 +82,9 @@ class Extensions:
         for implementor in self._points.get(point, ()):
             try:
                 await call(implementor.made)
-            except Exception:
-                log.exception("%s of %s failed; the others go on", point.__name__, implementor.manifest)
+            except Exception as exc:
+                who = f"{point.__name__} of {implementor.manifest}"
+                log_failure(log, exc, "%s failed; the others go on", who)
 
 
 def check_shape(place: str, point: type, made: object) -> None:

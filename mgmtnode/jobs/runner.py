@@ -11,7 +11,7 @@ from typing import Any
 
 from mgmtnode.db.patience import outlast
 from mgmtnode.db.session import Tx
-from mgmtnode.errors import NOT_FOUND, ApiError, Problem, from_exception
+from mgmtnode.errors import NOT_FOUND, ApiError, Problem, from_exception, log_failure
 from mgmtnode.jobs.claim import Begin, Claimed, Claims, Outcome, Verdict, refuse_unfit
 from mgmtnode.jobs.ending import ended_as, finish
 from mgmtnode.jobs.job import JobState
@@ -133,8 +133,8 @@ class Runner:
                     await self._run(uuid, resource_uuid)
                 except Fenced:
                     self._jobs.watch.fenced(uuid)
-                except Exception:
-                    log.exception("job %s: dropped; it is taken up again from its row", uuid)
+                except Exception as exc:
+                    log_failure(log, exc, "job %s is dropped; it is taken up again from its row", uuid)
                 finally:
                     self._known.discard(uuid)
         finally:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 from dataclasses import dataclass
 
-from mgmtnode.errors import ApiError
+from mgmtnode.errors import log_failure
 from mgmtnode.ports import Rng
 
 log = logging.getLogger(__name__)
@@ -141,9 +141,4 @@ class Runner:
     def _failed(self, exc: Exception) -> None:
         self.failures += 1
         self.error = f"{type(exc).__name__}: {exc}"
-        if (
-            isinstance(exc, ApiError) and exc.problem.retryable
-        ):  # the database is away: foreseen, and told by others
-            log.warning("periodic %s: %s; again in the next round", self.name, exc)
-        else:
-            log.exception("periodic %s failed", self.name)
+        log_failure(log, exc, "periodic %s failed", self.name)

@@ -55,8 +55,11 @@ class HostReports:
         for listener in self._node.extensions.all(HostVmsReported):
             try:
                 await listener.vms_unknown(record.host)
+            except ApiError as exc:
+                log.warning("host %s: that it is silent is told again: %s", record.host.uuid, exc)
+                taken = False
             except Exception:
-                log.exception("host %s: somebody could not take that its VMs are unknown", record.host.uuid)
+                log.exception("host %s: somebody could not take that it is silent", record.host.uuid)
                 taken = False
         return taken
 

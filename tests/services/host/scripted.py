@@ -161,6 +161,7 @@ class Neighbour:
         SCRIPT.heard.append(("vms", (host.uuid, [vm.uuid for vm in vms])))
 
     async def vms_unknown(self, host: Host) -> None:
+        SCRIPT.check("vms_unknown")
         SCRIPT.heard.append(("unknown", host.uuid))
 
 
