@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mgmtnode.contracts.hypervisor import VmOnHost, VmPower
-from mgmtnode.errors import Category, ErrorCode
+from mgmtnode.errors import DATABASE_DOWN, Category, ErrorCode
 from services.host.service import HostService
 from tests.services.host.conftest import Rack
 from tests.services.host.scripted import vm_command
@@ -103,6 +103,20 @@ def test_the_vms_of_a_silent_host_are_unknown_after_a_while_and_once(rack: Rack)
     rack.script.heard.clear()
     rack.silence(host)
     rack.cloud.until(lambda: rack.script.said("unknown") == [host["uuid"]])
+
+
+def test_a_silence_that_a_listener_could_not_take_is_told_again(
+    rack: Rack, caplog: pytest.LogCaptureFixture
+) -> None:
+    uuid = rack.add()["uuid"]
+    rack.config("host.unknown_after", 1)
+    rack.script.fail["vms_unknown"] = DATABASE_DOWN.error("no connection", retry_after=1.0)
+    rack.silence(rack.cloud.get("hosts", uuid))
+    rack.cloud.until(lambda: "that it is silent is told again" in caplog.text)
+    assert "Traceback" not in caplog.text and rack.script.said("unknown") == []
+    del rack.script.fail["vms_unknown"]
+    rack.ping(uuid)
+    rack.cloud.until(lambda: rack.script.said("unknown") == [uuid])
 
 
 def test_what_runs_on_a_host_is_told_when_it_changes_and_after_commands(rack: Rack) -> None:
