@@ -165,7 +165,7 @@ def _plan(statement: Executable, params: dict[str, Any], dialect: Any) -> Plan |
         return None
     if isinstance(statement, Select) and not compiled._ordered_columns:
         return None
-    if any(isinstance(value, set | frozenset) for value in params.values()):
+    if any(isinstance(value, set | frozenset) or _of_tuples(value) for value in params.values()):
         return None
     return Plan(compiled, params, dialect)
 
@@ -193,6 +193,10 @@ def _value(
     else:
         get = itemgetter(key)
     return (lambda params: process(get(params))) if process else get
+
+
+def _of_tuples(value: Any) -> bool:
+    return type(value) in LISTS and bool(value) and type(value[0]) in LISTS
 
 
 def _same(value: Any) -> Any:

@@ -14,12 +14,22 @@ from mgmtnode.errors import NAME_TAKEN, NOT_FOUND
 from mgmtnode.schema import Resource
 
 PUBLIC = "*"
+NAMES_AT_ONCE = 500  # uuids in one statement
 
 # Written once: building a statement costs more than running it.
 _THIS = resource.c.uuid == bindparam("which")
 INSERT = insert(resource)
 UPDATE = update(resource).where(_THIS)
 DELETE = delete(resource).where(_THIS)
+HOLD_STILL = select(resource.c.uuid).where(_THIS).with_for_update(key_share=True)
+KNOWN = select(resource.c.uuid, resource.c.type, resource.c.account_uuid).where(
+    resource.c.uuid.in_(bindparam("these", expanding=True))
+)
+NAMES = select(resource.c.uuid, resource.c.name)
+SHARED = select(share.c.resource_uuid).where(
+    share.c.resource_uuid.in_(bindparam("these", expanding=True)),
+    share.c.account_uuid.in_(bindparam("with", expanding=True)),
+)
 TYPE = select(resource.c.type).where(_THIS)
 OWNER = select(resource.c.account_uuid).where(_THIS)
 
@@ -57,6 +67,31 @@ def hold(tx: Tx, uuids: Sequence[str]) -> None:
     """Lets nobody change these resources until the commit; others may hold them, too."""
     some = select(resource.c.uuid).where(resource.c.uuid.in_(uuids)).order_by(resource.c.uuid)
     tx.execute(some.with_for_update(read=True)).all()
+
+
+def hold_still(tx: Tx, uuid: str) -> None:
+    """Locks the resource's row, if there is one: every job that changes or deletes the resource writes it."""
+    tx.execute(HOLD_STILL, {"which": uuid})
+
+
+def known(tx: Tx, uuids: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """(type, account) of those resources that exist."""
+    return {str(r[0]): (str(r[1]), str(r[2])) for r in tx.execute(KNOWN, {"these": list(uuids)})}
+
+
+def names(tx: Tx, uuids: Sequence[str], account: str | None) -> dict[str, str]:
+    """The names of those of the resources that are the account's, or of all."""
+    found: dict[str, str] = {}
+    for start in range(0, len(uuids), NAMES_AT_ONCE):
+        these = NAMES.where(resource.c.uuid.in_(uuids[start : start + NAMES_AT_ONCE]))
+        mine = these if account is None else these.where(resource.c.account_uuid == account)
+        found |= {str(r[0]): str(r[1]) for r in tx.execute(mine)}
+    return found
+
+
+def shared(tx: Tx, uuids: Sequence[str], account: str) -> set[str]:
+    """Those of the resources that are shared with the account or with everybody."""
+    return {str(r[0]) for r in tx.execute(SHARED, {"these": list(uuids), "with": [account, PUBLIC]})}
 
 
 def type_of(tx: Tx, uuid: str) -> str | None:

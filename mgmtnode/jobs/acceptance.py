@@ -6,14 +6,23 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from mgmtnode.bus.message import ApiJob
 from mgmtnode.config.global_config import GlobalConfig
+from mgmtnode.db import resource
 from mgmtnode.db.session import Tx
-from mgmtnode.errors import CONFLICT, DENIED, KEY_REUSED, NOT_FOUND, QUEUE_FULL, REENTRY
+from mgmtnode.errors import (
+    CONFLICT,
+    DENIED,
+    KEY_REUSED,
+    NOT_FOUND,
+    QUEUE_FULL,
+    REENTRY,
+    ApiError,
+)
 from mgmtnode.jobs.job import Below, Caller, Job, JobState
 from mgmtnode.jobs.repository import JobRepository
 from mgmtnode.ring.slots import slot_of
@@ -31,6 +40,7 @@ JOB_DEADLINE = GlobalConfig(
 )
 JOB_QUEUE = GlobalConfig("job.queue_per_resource", 32, "Open jobs one resource may have", low=1, high=10000)
 
+T = TypeVar("T")
 Validator = Callable[[Tx, Any, Caller], None]
 Named = tuple[str, str, str]  # API of the job, type and uuid of its resource
 DeletionPlan = Callable[[Tx, "JobSpec", ApiJob[Any]], list[Named]]
@@ -95,11 +105,25 @@ class Request:
     def digest(self) -> str:
         return hashlib.sha256(self.spec.name.encode() + b"\0" + self.payload).hexdigest()
 
+    @property
+    def target(self) -> str | None:
+        """The resource it waits for: none if it makes one."""
+        return None if self.spec.message.creates else self.resource_uuid
+
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
     job: Job
     seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What judging some requests takes: (type, account) of the resources they name, and how many open jobs those have
+    that they are about."""
+
+    known: Mapping[str, tuple[str, str]]
+    waiting: Mapping[str, int]
 
 
 class Acceptance:
@@ -118,6 +142,41 @@ class Acceptance:
             request.beside(tx, accepted.job)
         return accepted
 
+    def accept_together(self, tx: Tx, requests: Sequence[Request]) -> dict[str, Accepted | ApiError]:
+        """What ``accept`` comes to for each, by its job; without those for which that would mean to wait for somebody
+        else's transaction. A refusal is one request's own. Of each resource at most one request, and none with a
+        precondition."""
+        targets = [request.target for request in requests if request.target]
+        free = self._jobs.try_enqueue(tx, targets) if targets else set()
+        entered = [request for request in requests if request.target is None or request.target in free]
+        answers, fresh = self._judge_all(tx, entered)
+        seqs = self._jobs.insert_all(tx, [self._row(tx, request) for request in fresh])
+        for request in fresh:
+            answers[request.job_uuid] = _or_refusal(self._inserted, tx, request, seqs.get(request.job_uuid))
+        for request in entered:
+            answer = answers[request.job_uuid]
+            if request.beside is not None and isinstance(answer, Accepted):
+                request.beside(tx, answer.job)
+        return answers
+
+    def _judge_all(
+        self, tx: Tx, requests: Sequence[Request]
+    ) -> tuple[dict[str, Accepted | ApiError], list[Request]]:
+        """The answers that are known, and the requests against which nothing is to be said."""
+        answers: dict[str, Accepted | ApiError] = {}
+        fresh: list[Request] = []
+        earlier = self._jobs.by_keys(tx, [(r.caller.account_uuid, r.key) for r in requests if r.key])
+        looked = self._look(tx, requests)
+        for request in requests:
+            found = earlier.get((request.caller.account_uuid, request.key or ""))
+            if found:
+                answers[request.job_uuid] = _or_refusal(_replayed, request, found)
+            elif refusal := _or_refusal(self._judge, tx, request, looked):
+                answers[request.job_uuid] = refusal
+            else:
+                fresh.append(request)
+        return answers, fresh
+
     def _accept(self, tx: Tx, request: Request) -> Accepted:
         if request.key and (earlier := self._replay(tx, request)):
             return earlier
@@ -125,28 +184,31 @@ class Acceptance:
             self._alone(tx, request)
             request.precondition(tx)
         self.check(tx, request)
-        seq = self._jobs.insert(tx, self._row(tx, request))
-        if seq is None:  # the same key was accepted a moment ago by another node
-            replay = self._replay(tx, request)
-            assert replay is not None
-            return replay
-        return Accepted(_fresh(tx, request), seq)
+        return self._inserted(tx, request, self._jobs.insert(tx, self._row(tx, request)))
+
+    def _inserted(self, tx: Tx, request: Request, seq: int | None) -> Accepted:
+        if seq is not None:
+            return Accepted(_fresh(tx, request), seq)
+        replay = self._replay(tx, request)  # the same key was accepted a moment ago by another node
+        assert replay is not None
+        return replay
 
     def _alone(self, tx: Tx, request: Request) -> None:
         """Refuses if an open job may still change what the caller saw; until the commit, no other gets in between."""
         self._jobs.enqueue(tx, request.resource_uuid)
-        if self._jobs.waiting(tx, request.resource_uuid):
+        if self._jobs.waiting_for(tx, [request.resource_uuid]):
             raise CONFLICT.error("a job is about to change it; read it again", resource=request.resource_uuid)
 
     def hold_still(self, tx: Tx, request: Request) -> None:
         """Lets nobody change or delete the resource until the end of the transaction."""
         if not request.spec.message.creates:
-            self._jobs.hold_still(tx, request.resource_uuid)
+            resource.hold_still(tx, request.resource_uuid)
 
     def below(self, tx: Tx, request: Request, limit: int) -> tuple[list[Below], int]:
         """What would be deleted, or otherwise changed, with the resource: the first ``limit``, and how many."""
         found = self.deletion_plan(tx, request.spec, request.msg)
-        names = self._jobs.names(tx, [uuid for _, _, uuid in found[:limit]], request.caller)
+        account = None if request.caller.admin else request.caller.account_uuid
+        names = resource.names(tx, [uuid for _, _, uuid in found[:limit]], account)
         shown = [
             Below(api=api, resource_type=kind, resource_uuid=uuid, name=names[uuid])
             for api, kind, uuid in found[:limit]
@@ -156,42 +218,45 @@ class Acceptance:
 
     def check(self, tx: Tx, request: Request) -> None:
         """Everything that may refuse the request: references, ownership, queue bound, validators."""
-        if not request.spec.message.creates:
-            self._jobs.enqueue(tx, request.resource_uuid)
-        self._check_references(tx, request)
-        self._check_queue(tx, request)
+        if request.target:
+            self._jobs.enqueue(tx, request.target)
+        self._judge(tx, request, self._look(tx, [request]))
+
+    def _look(self, tx: Tx, requests: Sequence[Request]) -> Looked:
+        named = {uuid: None for request in requests for uuid in _uuids(request)}
+        targets = [request.target for request in requests if request.target]
+        return Looked(
+            resource.known(tx, list(named)) if named else {},
+            self._jobs.waiting_for(tx, targets) if targets else {},
+        )
+
+    def _judge(self, tx: Tx, request: Request, looked: Looked) -> None:
+        self._check_references(tx, request, looked.known)
+        if request.target:
+            self._check_queue(tx, request, looked.waiting.get(request.target, 0))
         for validator in request.spec.validators:
             validator(tx, request.msg, request.caller)
         self.deletion_check(tx, request.spec, request.msg, request.origin)
 
-    def _check_queue(self, tx: Tx, request: Request) -> None:
+    def _check_queue(self, tx: Tx, request: Request, waiting: int) -> None:
         """Refuses what would wait for too long, or for ever."""
-        if request.spec.message.creates:
-            return
         uuid, limit = request.resource_uuid, self._queue_limit()
         if request.parent and uuid in self._jobs.ancestry(tx, request.parent):
             raise REENTRY.error("a job above this one works on the resource already", resource=uuid)
-        if self._jobs.waiting(tx, uuid) >= limit:
+        if waiting >= limit:
             raise QUEUE_FULL.error(f"{limit} jobs wait for it already", resource=uuid, retry_after=1)
 
     def _replay(self, tx: Tx, request: Request) -> Accepted | None:
         found = self._jobs.by_key(tx, request.caller.account_uuid, str(request.key))
-        if not found:
-            return None
-        digest, job = found
-        if digest != request.digest:
-            raise KEY_REUSED.error("the idempotency key was used for a different request", resource=job.uuid)
-        return Accepted(msgspec.structs.replace(job, replayed=True), 0)
+        return _replayed(request, found) if found else None
 
-    def _check_references(self, tx: Tx, request: Request) -> None:
+    def _check_references(self, tx: Tx, request: Request, known: Mapping[str, tuple[str, str]]) -> None:
         spec, msg, caller = request.spec, request.msg, request.caller
-        wanted = _named(msg, spec.refs)
-        target = None if spec.message.creates or spec.may_be_gone else request.resource_uuid
-        uuids = list({uuid for _, uuid, _ in wanted} | ({target} if target else set()))
+        uuids = _uuids(request)
         if not uuids:
             return
-        known = self._jobs.known(tx, uuids)
-        shared = set() if caller.admin else self._jobs.shared(tx, uuids, caller.account_uuid)
+        wanted, target = _named(msg, spec.refs), _present(request)
+        shared = set() if caller.admin else resource.shared(tx, uuids, caller.account_uuid)
         if target:
             _check_target(spec, target, known, caller, target in shared)
         for name, uuid, kind in wanted:
@@ -221,6 +286,32 @@ class Acceptance:
             "trace": request.trace,
             "span": request.span,
         }
+
+
+def _or_refusal(do: Callable[..., T], *words: Any) -> T | ApiError:
+    try:
+        return do(*words)
+    except ApiError as refusal:
+        return refusal
+
+
+def _replayed(request: Request, earlier: tuple[str, Job]) -> Accepted:
+    digest, job = earlier
+    if digest != request.digest:
+        raise KEY_REUSED.error("the idempotency key was used for a different request", resource=job.uuid)
+    return Accepted(msgspec.structs.replace(job, replayed=True), 0)
+
+
+def _present(request: Request) -> str | None:
+    """The resource that has to be there for the request's job to work on it."""
+    return None if request.spec.may_be_gone else request.target
+
+
+def _uuids(request: Request) -> list[str]:
+    """The resources the request names, each once."""
+    target = _present(request)
+    named = [uuid for _, uuid, _ in _named(request.msg, request.spec.refs)]
+    return list(dict.fromkeys([*named, target] if target else named))
 
 
 def _named(msg: ApiJob[Any], refs: Sequence[tuple[str, Ref]]) -> list[tuple[str, str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from mgmtnode.db import resource
 from mgmtnode.db.session import Database, Tx
 from mgmtnode.jobs.repository import JobRepository
 
@@ -36,7 +37,7 @@ class RunFloor:
 
         def look(tx: Tx) -> set[str]:
             return (
-                set(uuids) - self._jobs.known(tx, uuids).keys() - self._jobs.worked_on_since(tx, uuids, floor)
+                set(uuids) - resource.known(tx, uuids).keys() - self._jobs.worked_on_since(tx, uuids, floor)
             )
 
         return await self._db.read(look)

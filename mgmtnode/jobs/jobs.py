@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -27,6 +26,7 @@ from mgmtnode.jobs.ends import Ends
 from mgmtnode.jobs.floor import RunFloor
 from mgmtnode.jobs.job import Caller, Job, JobState, Plan
 from mgmtnode.jobs.messages import GetProgress, Progress, StopJob
+from mgmtnode.jobs.reception import Reception
 from mgmtnode.jobs.repository import JobRepository
 from mgmtnode.jobs.runner import Runner
 from mgmtnode.ports import UuidSource
@@ -79,6 +79,7 @@ class Jobs:
         self._ends = Ends()
         self.floor = RunFloor(db, repository)
         self.acceptance = Acceptance(repository, lambda: config.get(JOB_QUEUE))
+        self.reception = Reception(db, self.acceptance)
         self.runner: Runner | None = None
         repository.watch.listeners.append(lambda job: self._ends.tell(job.uuid, job))
         bus.subscribe(JobEnded, self._ended)
@@ -108,9 +109,18 @@ class Jobs:
             raise OVERLOADED.error("this node has too many open jobs", retry_after=2.0)
         uuid = self._uuids.draw()
         with self._jobs.watch.accepting(msg.api.name, uuid):
-            request = self._request(uuid, msg, caller, key, parent, origin, deadline)
-            request = replace(request, precondition=precondition, beside=beside)
-            accepted = await self._db.write(lambda tx: self.acceptance.accept(tx, request))
+            request = self.request(
+                uuid,
+                msg,
+                caller,
+                key=key,
+                parent=parent,
+                origin=origin,
+                deadline=deadline,
+                precondition=precondition,
+                beside=beside,
+            )
+            accepted = await self.reception.accept(request)
             self._jobs.watch.accepted(accepted.job)
         if accepted.seq:
             self._announce(accepted)
@@ -118,7 +128,7 @@ class Jobs:
 
     async def dry_run(self, msg: ApiJob[Any], caller: Caller) -> Plan:
         """What the job would do and decide; changes nothing."""
-        request = self._request(self._uuids.draw(), msg, caller, None, None, "", None)
+        request = self.request(self._uuids.draw(), msg, caller)
         return await plan(self._db, self.acceptance, request)
 
     async def get(self, uuid: str, caller: Caller) -> Job:
@@ -266,33 +276,38 @@ class Jobs:
         if self.runner is not None:
             self.runner.offer(seq, uuid, resource_uuid)
 
-    def _request(
+    def request(
         self,
         job_uuid: str,
         msg: ApiJob[Any],
         caller: Caller,
-        key: str | None,
-        parent: str | None,
-        origin: str,
-        deadline: float | None,
+        *,
+        key: str | None = None,
+        parent: str | None = None,
+        origin: str = "",
+        deadline: float | None = None,
+        precondition: Callable[[Tx], None] | None = None,
+        beside: Callable[[Tx, Job], None] | None = None,
     ) -> Request:
+        """What ``accept`` is asked for; nothing is accepted yet."""
         spec = self._by_type.get(type(msg))
         if spec is None:
             raise INTERNAL.error(f"no service handles {type(msg).__name__}")
         context = current.get()
-        target = self._draw() if spec.message.creates else getattr(msg, spec.message.target)
         return Request(
             spec=spec,
             msg=msg,
             caller=caller,
             job_uuid=job_uuid,
-            resource_uuid=target,
+            resource_uuid=self._draw() if spec.message.creates else getattr(msg, spec.message.target),
             key=key,
             parent=parent,
             origin=origin,
             deadline=deadline or float(self._config.get(JOB_DEADLINE)),
             trace=context.trace,
             span=context.span,
+            precondition=precondition,
+            beside=beside,
         )
 
     def _draw(self) -> str:

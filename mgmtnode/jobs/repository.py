@@ -12,28 +12,29 @@ from sqlalchemy import (
     ColumnElement,
     Integer,
     Select,
+    String,
     and_,
     any_,
     bindparam,
+    column,
     delete,
     exists,
     func,
     literal_column,
-    or_,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mgmtnode.db.base import UtcTime
 from mgmtnode.db.session import Tx
-from mgmtnode.db.tables import claim, job, resource, ring_slot, share
-from mgmtnode.jobs.job import Caller, Job, JobState
+from mgmtnode.db.tables import claim, job, ring_slot
+from mgmtnode.jobs.job import Job, JobState
 from mgmtnode.jobs.watch import JobWatch
 from mgmtnode.telemetry.telemetry import Telemetry
 
 OPEN = (JobState.PENDING, JobState.RUNNING, JobState.ROLLING_BACK)
-NAMES_AT_ONCE = 500  # uuids in one statement
 VIEW = tuple(job.c[f] for f in Job.__struct_fields__ if f in job.c)
 
 
@@ -115,13 +116,24 @@ END = {
     "sqlite": _HELD.returning(*VIEW),
     "postgresql": _HELD.returning(*VIEW).add_cte(RELEASE.cte("released")),
 }
-KNOWN = select(resource.c.uuid, resource.c.type, resource.c.account_uuid).where(
-    resource.c.uuid.in_(bindparam("these", expanding=True))
-)
 BY_KEY = select(job.c.request_hash, *VIEW).where(
     job.c.account_uuid == bindparam("account"), job.c.idempotency_key == bindparam("key")
 )
-WAITING = select(func.count()).where(job.c.resource_uuid == bindparam("here"), _is_open(job))
+INSERT_ALL = postgresql.insert(job).on_conflict_do_nothing().returning(job.c.uuid, job.c.seq)
+BY_KEYS = select(job.c.idempotency_key, job.c.request_hash, *VIEW).where(
+    tuple_(job.c.account_uuid, job.c.idempotency_key).in_(bindparam("pairs", expanding=True))
+)
+WAITING_FOR = (
+    select(job.c.resource_uuid, func.count())
+    .where(job.c.resource_uuid.in_(bindparam("these", expanding=True)), _is_open(job))
+    .group_by(job.c.resource_uuid)
+)
+_ENTERED = column("uuid", String)
+TRY_ENQUEUE = (
+    select(_ENTERED)
+    .select_from(func.unnest(bindparam("these", type_=ARRAY(String))).table_valued(_ENTERED).render_derived())
+    .where(func.pg_try_advisory_xact_lock(func.hashtextextended(_ENTERED, 0)))
+)
 OPEN_CHILDREN = select(job.c.uuid).where(
     job.c.parent_uuid.in_(bindparam("above", expanding=True)), _is_open(job)
 )
@@ -155,7 +167,7 @@ _OVERDUE = and_(job.c.state == JobState.PENDING, job.c.deadline_at <= bindparam(
 OPEN_IN = _with_slots(
     select(job.c.seq, job.c.uuid, job.c.resource_uuid, _OVERDUE).where(_is_open(job)).order_by(job.c.seq)
 )
-OVERDUE = _with_slots(select(*ROW).where(_is_open(job), _OVERDUE))
+OVERDUE = _with_slots(select(*ROW).where(_is_open(job), _OVERDUE).order_by(job.c.seq))
 
 
 def _hold(dialect: Any) -> Any:
@@ -186,6 +198,22 @@ class JobRepository:
         """The new job's seq; None if (account, key) exists."""
         return tx.execute(INSERT[tx.dialect], values).scalar()
 
+    def insert_all(self, tx: Tx, rows: Sequence[dict[str, Any]]) -> dict[str, int]:
+        """The seqs of new jobs by uuid, without those whose (account, key) exists. One round trip."""
+        if tx.dialect != "postgresql":
+            inserted = {str(row["uuid"]): self.insert(tx, row) for row in rows}
+            return {uuid: seq for uuid, seq in inserted.items() if seq is not None}
+        found = tx.execute(INSERT_ALL, list(rows)) if rows else ()
+        return {str(row[0]): int(row[1]) for row in found}
+
+    def by_keys(self, tx: Tx, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, Job]]:
+        """What ``by_key`` finds for each (account, key)."""
+        found = tx.execute(BY_KEYS, {"pairs": list(keys)}).mappings() if keys else ()
+        return {
+            (row["account_uuid"], row["idempotency_key"]): (str(row["request_hash"]), _view(row))
+            for row in found
+        }
+
     def by_key(self, tx: Tx, account: str, key: str) -> tuple[str, Job] | None:
         """(request hash, job) of an earlier request with this key."""
         row = tx.execute(BY_KEY, {"account": account, "key": key}).mappings().first()
@@ -204,8 +232,9 @@ class JobRepository:
         row = tx.execute(GET, {"this": uuid}).first()
         return _row(row) if row else None
 
-    def waiting(self, tx: Tx, resource_uuid: str) -> int:
-        return int(tx.execute(WAITING, {"here": resource_uuid}).scalar() or 0)
+    def waiting_for(self, tx: Tx, uuids: Sequence[str]) -> dict[str, int]:
+        """How many open jobs each of the resources has that has any."""
+        return {str(r[0]): int(r[1]) for r in tx.execute(WAITING_FOR, {"these": list(uuids)})}
 
     def look(self, tx: Tx, uuid: str) -> tuple[JobRow | None, bool]:
         """The job, and whether an earlier accepted one on its resource has not ended."""
@@ -215,7 +244,7 @@ class JobRepository:
     def before(self, tx: Tx, resource_uuid: str, uuid: str) -> list[str]:
         """The open jobs on the resource accepted before job ``uuid``, oldest first."""
         mine = select(job.c.seq).where(job.c.uuid == uuid).scalar_subquery()
-        where = and_(_open_on(resource_uuid), job.c.seq < mine)
+        where = and_(job.c.resource_uuid == resource_uuid, _is_open(job), job.c.seq < mine)
         return [str(r[0]) for r in tx.execute(select(job.c.uuid).where(where).order_by(job.c.seq))]
 
     def position(self, tx: Tx, uuid: str) -> int:
@@ -255,10 +284,11 @@ class JobRepository:
         if tx.dialect == "postgresql":
             tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(resource_uuid, 0))))
 
-    def hold_still(self, tx: Tx, resource_uuid: str) -> None:
-        """Locks the resource's row, if there is one: every job that changes or deletes the resource writes it."""
-        where = resource.c.uuid == resource_uuid
-        tx.execute(select(resource.c.uuid).where(where).with_for_update(key_share=True))
+    def try_enqueue(self, tx: Tx, uuids: Sequence[str]) -> set[str]:
+        """``enqueue`` for those of the resources that nobody else holds."""
+        if tx.dialect != "postgresql":
+            return set(uuids)
+        return {str(r[0]) for r in tx.execute(TRY_ENQUEUE, {"these": list(uuids)})}
 
     def epoch(self, tx: Tx, slot: int, owner: str, incarnation: int) -> int | None:
         """The slot's epoch if this node owns it; the row stays locked, so no takeover commits meanwhile."""
@@ -334,24 +364,6 @@ class JobRepository:
         rows = tx.execute(*_in_slots(tx, OPEN_IN, slots, limit))
         return [(int(r[0]), str(r[1]), str(r[2]), bool(r[3])) for r in rows]
 
-    def known(self, tx: Tx, uuids: Sequence[str]) -> dict[str, tuple[str, str]]:
-        """(type, account) of those resources that exist."""
-        rows = tx.execute(KNOWN, {"these": list(uuids)})
-        return {str(r[0]): (str(r[1]), str(r[2])) for r in rows}
-
-    def names(self, tx: Tx, uuids: Sequence[str], caller: Caller) -> dict[str, str]:
-        """The names of those of the resources that are the caller's, or of all for an operator."""
-        found: dict[str, str] = {}
-        for start in range(0, len(uuids), NAMES_AT_ONCE):
-            statement = select(resource.c.uuid, resource.c.name).where(
-                resource.c.uuid.in_(uuids[start : start + NAMES_AT_ONCE])
-            )
-            if not caller.admin:
-                statement = statement.where(resource.c.account_uuid == caller.account_uuid)
-            rows = tx.execute(statement)
-            found |= {str(r[0]): str(r[1]) for r in rows}
-        return found
-
     def runs(self, tx: Tx) -> tuple[int | None, int]:
         """The lowest seq of any open job, if there is one, and the highest of any that is still kept."""
         return tx.execute(LOWEST_OPEN).scalar(), int(tx.execute(HIGHEST).scalar() or 0)
@@ -359,14 +371,6 @@ class JobRepository:
     def worked_on_since(self, tx: Tx, uuids: Sequence[str], seq: int) -> set[str]:
         """Those of the resources that a job from ``seq`` on is about."""
         return {str(r[0]) for r in tx.execute(WORKED_ON, {"these": list(uuids), "from_seq": seq})}
-
-    def shared(self, tx: Tx, uuids: Sequence[str], account: str) -> set[str]:
-        """Those of the resources that are shared with the account or with everybody."""
-        where = and_(
-            share.c.resource_uuid.in_(uuids),
-            or_(share.c.account_uuid == account, share.c.account_uuid == "*"),
-        )
-        return {str(r[0]) for r in tx.execute(select(share.c.resource_uuid).where(where))}
 
     def forget(self, tx: Tx, before: datetime, limit: int) -> int:
         """Deletes ended jobs older than ``before``; returns how many."""
@@ -382,10 +386,6 @@ def _in_slots(
     if slots is None:
         return statements[""], values
     return statements[tx.dialect], values | {"slots": list(slots)}
-
-
-def _open_on(resource_uuid: str) -> Any:
-    return and_(job.c.resource_uuid == resource_uuid, _is_open(job))
 
 
 def _row(values: Iterable[Any]) -> JobRow:

@@ -9,12 +9,14 @@ from collections.abc import Awaitable, Callable, Collection
 from contextvars import Context
 from typing import Any
 
+from mgmtnode.db import resource
 from mgmtnode.db.patience import outlast
 from mgmtnode.db.session import Tx
 from mgmtnode.errors import NOT_FOUND, ApiError, Problem, from_exception, log_failure
 from mgmtnode.jobs.claim import Begin, Claimed, Claims, Outcome, Verdict, refuse_unfit
 from mgmtnode.jobs.ending import ended_as, finish
 from mgmtnode.jobs.job import JobState
+from mgmtnode.jobs.pace import Pace
 from mgmtnode.jobs.repository import Fenced, JobRepository
 from mgmtnode.ring.slots import slot_of
 from mgmtnode.workflow.engine import EngineParts, FlowRun
@@ -31,9 +33,14 @@ class Runner:
     this node may claim, see Lease."""
 
     def __init__(
-        self, parts: EngineParts, jobs: JobRepository, claims: Claims, gate: Callable[[], Awaitable[None]]
+        self,
+        parts: EngineParts,
+        jobs: JobRepository,
+        claims: Claims,
+        gate: Callable[[], Awaitable[None]],
+        pace: Pace,
     ) -> None:
-        self._parts, self._jobs, self._claims, self._gate = parts, jobs, claims, gate
+        self._parts, self._jobs, self._claims, self._gate, self._pace = parts, jobs, claims, gate, pace
         self._held: set[int] = set()
         self._waiting: dict[str, list[tuple[int, str]]] = {}
         self._workers: dict[str, asyncio.Task[None]] = {}
@@ -178,7 +185,8 @@ class Runner:
         """A claim whose COMMIT went unanswered is found to be held, and taken up from its journal."""
         db, claims = self._parts.db, self._claims
         await self._gate()
-        return await outlast(lambda: db.write(lambda tx: claims.claim(tx, uuid, resource_uuid, begin)))
+        async with self._pace:
+            return await outlast(lambda: db.write(lambda tx: claims.claim(tx, uuid, resource_uuid, begin)))
 
     async def _go_on(self, claimed: Claimed, verdict: Verdict) -> None:
         if verdict not in (Verdict.RUN, Verdict.RECOVER):
@@ -219,7 +227,7 @@ class Runner:
         """A job that waited for the deletion of its resource stumbles over what is not there; anything else that
         failed is a bug, and logged."""
         spec, uuid = claimed.spec, claimed.row.resource_uuid
-        if spec.message.creates or spec.may_be_gone or self._jobs.known(tx, [uuid]):
+        if spec.message.creates or spec.may_be_gone or resource.known(tx, [uuid]):
             log.error("job %s: its first step failed", claimed.row.uuid, exc_info=exc)
             return None
         return NOT_FOUND.error(f"there is no {spec.resource_type} {uuid} any more", resource=uuid).problem

@@ -10,6 +10,7 @@ from mgmtnode.db.session import Database, Tx
 from mgmtnode.jobs.acceptance import JobSpec
 from mgmtnode.jobs.claim import Claimed, Claims
 from mgmtnode.jobs.jobs import UNDO_SECONDS, Jobs
+from mgmtnode.jobs.pace import Pace
 from mgmtnode.jobs.repository import JobRepository
 from mgmtnode.jobs.runner import Runner
 from mgmtnode.ports import Clock
@@ -40,7 +41,8 @@ def start_runner(
         created=tagging(tags),
         undo_seconds=lambda: float(config.get(UNDO_SECONDS)),
     )
-    jobs.runner = Runner(parts, repository, Claims(repository, specs, node, incarnation), gate)
+    claims = Claims(repository, specs, node, incarnation)
+    jobs.runner = Runner(parts, repository, claims, gate, Pace(lambda: jobs.reception.busy))
     return jobs.runner
 
 

@@ -140,6 +140,10 @@ def _no_enqueue() -> list[Change]:
     return [(JobRepository, "enqueue", lambda self, tx, resource_uuid: None)]
 
 
+def _no_try_enqueue() -> list[Change]:
+    return [(JobRepository, "try_enqueue", lambda self, tx, uuids: set(uuids))]
+
+
 def _no_waiting_cas() -> list[Change]:
     """The end of a job that waits is written without looking whether it still does."""
 
@@ -248,6 +252,12 @@ MUTANTS: dict[str, Mutant] = {
         lambda: [*_no_turns(), *_no_hold()],
     ),
     "enqueue": Mutant("jobs become visible in any order", "accept, accept and claim", "I7", _no_enqueue),
+    "enqueue together": Mutant(
+        "nor do those that are accepted together wait",
+        "accept two together, accept and claim",
+        "I7",
+        _no_try_enqueue,
+    ),
     "take": Mutant("a claim compares nothing", "begin, cancel", "", _no_take_cas),
     "cas": Mutant("writes of running jobs compare nothing", "finish, evict and run", "", _no_cas),
     "waiting": Mutant(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -18,7 +19,9 @@ from mgmtnode.db.session import Tx
 from mgmtnode.errors import ApiError
 from mgmtnode.events.repository import LoggedEvent
 from mgmtnode.jobs import ledger
+from mgmtnode.jobs.acceptance import Accepted, Request
 from mgmtnode.jobs.job import SYSTEM, JobState
+from mgmtnode.jobs.reception import LANES, Reception
 from mgmtnode.jobs.repository import Fenced
 from mgmtnode.workflow.engine import Stopped
 from tests.interleavings.scene import ME, SLOTS, Node, Scene
@@ -59,6 +62,32 @@ def accept(node: str, msg: Callable[[Scene], ApiJob[Any]], key: str | None = Non
 def accept_alone(node: str, msg: Callable[[Scene], ApiJob[Any]]) -> Operation:
     """Only if nothing waits: as with If-Match. Answers the job."""
     return lambda scene: scene.nodes[node].jobs.accept(msg(scene), ME, precondition=lambda tx: None)
+
+
+def accept_together(node: str, *wanted: tuple[Callable[[Scene], ApiJob[Any]], str | None]) -> Operation:
+    """In one transaction (message, key); what has to wait, alone after it. Answers the jobs and the refusals."""
+
+    async def together(scene: Scene) -> list[Any]:
+        here = scene.nodes[node]
+        reception = Reception(here.db, here.jobs.acceptance)
+        requests = [
+            here.jobs.request(here.jobs._uuids.draw(), msg(scene), ME, key=key) for msg, key in wanted
+        ]
+        answers = await all_at_once(reception, requests)
+        return [answer if isinstance(answer, BaseException) else answer.job for answer in answers]
+
+    return together
+
+
+async def all_at_once(reception: Reception, requests: Sequence[Request]) -> list[Accepted | BaseException]:
+    """As if all lanes had been in use when they came."""
+    reception._in_use = LANES
+    waiting = [asyncio.ensure_future(reception.accept(request)) for request in requests]
+    await asyncio.sleep(0)
+    assert reception.busy
+    reception._in_use = 1
+    reception._leave([])
+    return await asyncio.gather(*waiting, return_exceptions=True)
 
 
 def accept_and_claim(node: str, msg: Callable[[Scene], ApiJob[Any]]) -> Operation:

@@ -153,9 +153,13 @@ def owed(hosts: int) -> Prepare:
 
 def one_job(scene: Scene, answers: Answers) -> Iterator[str]:
     """The same key is the same job."""
-    told = {
-        answer.uuid if isinstance(answer, Job) else repr(answer) for session in answers for answer in session
-    }
+    each = (
+        one
+        for session in answers
+        for answer in session
+        for one in (answer if isinstance(answer, list) else [answer])
+    )
+    told = {answer.uuid if isinstance(answer, Job) else repr(answer) for answer in each}
     rows = scene.tables.rows("SELECT 1 FROM job WHERE idempotency_key = 'key'")
     if len(told) != 1 or len(rows) != 1:
         yield f"I6 one key became {len(rows)} jobs; answers: {told}"
@@ -269,6 +273,10 @@ def touch(scene: Scene) -> TouchGadget:
     return TouchGadget(uuid=scene.marks["gadget"])
 
 
+def touch_other(scene: Scene) -> TouchGadget:
+    return TouchGadget(uuid=scene.marks["far"])
+
+
 def make(scene: Scene) -> MakeGadget:
     return MakeGadget(name="new")
 
@@ -313,6 +321,22 @@ JOBS: dict[str, Scenario] = {
     ),
     "accept, accept, sweep": Scenario(
         none_waits, [[op.accept("b", touch)], [op.accept("a", touch)], [op.sweep("a")]]
+    ),
+    "accept two together, accept and claim": Scenario(
+        none_waits,
+        [[op.accept_together("b", (polish, None), (make, None))], [op.accept_and_claim("a", polish)]],
+    ),
+    "accept two together, accept them in the other order": Scenario(
+        one_waits,
+        [
+            [op.accept_together("b", (touch, None), (touch_other, None))],
+            [op.accept_together("a", (touch_other, None), (touch, None))],
+        ],
+    ),
+    "accept together under one key, accept": Scenario(
+        none_waits,
+        [[op.accept_together("b", (make, "key"), (make, "key"))], [op.accept("a", make, "key")]],
+        one_job,
     ),
     "accept where nothing may wait, accept": Scenario(
         none_waits, [[op.accept_alone("a", touch)], [op.accept_alone("b", touch)]], one_did

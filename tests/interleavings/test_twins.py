@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, ClassVar
 
 import pytest
@@ -22,7 +23,9 @@ from sqlalchemy.dialects import sqlite
 from mgmtnode.bus.message import ApiJob
 from mgmtnode.cluster import repository as cluster
 from mgmtnode.db.tables import claim
+from mgmtnode.errors import ApiError
 from mgmtnode.jobs import repository as jobs
+from mgmtnode.jobs.job import Job
 from mgmtnode.ring.slots import slot_of
 from mgmtnode.testing.servers import PostgresServer
 from tests.interleavings import operations as op
@@ -62,6 +65,20 @@ async def seen_and_evicted(scene: Scene, by: str, node: str) -> Any:
     return None
 
 
+def message(kind: str, gadget: int, name: str, scene: Scene) -> ApiJob[Any]:
+    uuid = scene.marks[f"gadget {gadget}"]
+    match kind:
+        case "T":
+            return TouchGadget(uuid=uuid)
+        case "P":
+            return PolishGadget(uuid=uuid)
+        case "S":
+            return ShineGadget(uuid=uuid)
+        case "B":
+            return BuildGadget(name=f"built {name}")
+    return MakeGadget(name=f"made {name}")
+
+
 class Both(RuleBasedStateMachine):
     """Each rule is one operation, on both. Jobs and gadgets go by numbers, the newest first."""
 
@@ -93,6 +110,10 @@ class Both(RuleBasedStateMachine):
         self.answers[mine["state"] if isinstance(mine, dict) else str(mine)] += 1
         return mine
 
+    def alike_each(self, answers: list[list[Any]]) -> None:
+        for one in zip(*answers, strict=True):
+            self.alike(list(one))
+
     def make(self, slot: int) -> None:
         for twin in self.twins:
             twin.marks[f"gadget {self.gadgets}"] = twin.gadget(slot)
@@ -115,26 +136,35 @@ class Both(RuleBasedStateMachine):
     def accept_one(self, node: str, kind: str, gadget: int, key: str) -> None:
         name = f"job {len(self.jobs)}"
 
-        def message(scene: Scene) -> ApiJob[Any]:
-            uuid = scene.marks[f"gadget {gadget}"]
-            match kind:
-                case "T":
-                    return TouchGadget(uuid=uuid)
-                case "P":
-                    return PolishGadget(uuid=uuid)
-                case "S":
-                    return ShineGadget(uuid=uuid)
-                case "B":
-                    return BuildGadget(name=f"built {name}")
-            return MakeGadget(name=f"made {name}")
-
         async def accepting(scene: Scene) -> Any:
-            job = scene.jobs[name] = await op.accept(node, message, key or None)(scene)
+            wanted = partial(message, kind, gadget, name)
+            job = scene.jobs[name] = await op.accept(node, wanted, key or None)(scene)
             return job
 
         self.both(accepting)
         if all(name in twin.jobs for twin in self.twins):
             self.jobs.append(name)
+
+    @rule(
+        node=NODE,
+        kinds=st.tuples(st.sampled_from("TP"), st.sampled_from("SBM")),
+        key=st.sampled_from(["", "k1"]),
+    )
+    def accept_two(self, node: str, kinds: tuple[str, str], key: str) -> None:
+        """In one transaction; under one key, if they have one."""
+        names = [f"job {len(self.jobs)}", f"job {len(self.jobs) + 1}"]
+
+        async def accepting(scene: Scene) -> Any:
+            wanted = [
+                (partial(message, kind, number, name), key or None)
+                for number, (kind, name) in enumerate(zip(kinds, names, strict=True))
+            ]
+            answers = await op.accept_together(node, *wanted)(scene)
+            scene.jobs.update({name: a for name, a in zip(names, answers, strict=True) if isinstance(a, Job)})
+            return [a.code if isinstance(a, ApiError) else a for a in answers]
+
+        self.alike_each([twin.ask(accepting) for twin in self.twins])
+        self.jobs += [name for name in names if all(name in twin.jobs for twin in self.twins)]
 
     def worker(self, node: str, job: str) -> str:
         """``o`` stands for the owner of the job's slot."""
