@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable
 
 from mgmtnode.api.http import Disconnected, Receive, Reply, Request, Scope, Send
+from mgmtnode.api.paths import Endpoint
 from mgmtnode.api.problems import STOPPING, Catalogue, headers_of, status_of
 from mgmtnode.bus.context import CallContext, current
 from mgmtnode.errors import INTERNAL, OVERLOADED, TIMEOUT, ApiError
@@ -48,41 +49,35 @@ class Edge:
         self.stopping = False
         telemetry.metrics.read(HTTP_IN_FLIGHT, lambda: self.in_flight)
 
-    def endpoint(self, routes: Callable[[Request], Awaitable[Reply | None]]) -> App:
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            request: Request = scope["mgmtnode.request"]
-            reply = await routes(request)
-            if reply is not None:
-                await request.answer(reply)
+    def around(self, endpoint: Endpoint) -> App:
+        """The application whose requests ``endpoint`` answers."""
 
-        return _Asgi(app)
-
-    def around(self, router: App) -> App:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "http":
-                await self._handle(router, Request(scope, receive, send))
+                await self._handle(endpoint, Request(scope, receive, send))
 
         return app
 
-    async def _handle(self, router: App, request: Request) -> None:
+    async def _handle(self, endpoint: Endpoint, request: Request) -> None:
         reset = current.set(self._identify(request))
         self.in_flight += 1
         try:
             with self._requests(request.method) as timing:
                 request.traceparent = self._answered_trace()
                 try:
-                    await self._answer(router, request)
+                    await self._answer(endpoint, request)
                 finally:
                     self._observe(request, timing)
         finally:
             self.in_flight -= 1
             current.reset(reset)
 
-    async def _answer(self, router: App, request: Request) -> None:
+    async def _answer(self, endpoint: Endpoint, request: Request) -> None:
         try:
             self._admit(request)
-            request.scope["mgmtnode.request"] = request
-            await router(request.scope, request.receive, request.send)
+            reply = await endpoint(request)
+            if reply is not None:
+                await request.answer(reply)
         except ApiError as exc:
             await self._refuse(request, exc)
         except TimeoutError:
@@ -127,13 +122,3 @@ class Edge:
             raise exc
         document = self._catalogue.document(exc.problem, request.path[:500], request.request_id)
         await request.answer(Reply(document, status_of(exc.problem), headers_of(exc), PROBLEM))
-
-
-class _Asgi:
-    """Starlette takes functions for its own kind of endpoint, and objects for ASGI applications."""
-
-    def __init__(self, app: App) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)

@@ -1,11 +1,9 @@
-"""REST: paths from contracts, requests to the gateway, its answers as HTTP. Only here is Starlette."""
+"""REST: paths from contracts, requests to the gateway, its answers as HTTP."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
-
-from starlette.routing import Mount, Route, Router
 
 from mgmtnode import __version__
 from mgmtnode.api import json
@@ -45,10 +43,13 @@ class Rest:
 
     def app(self, edge: Edge) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
         """The whole application: ``edge`` around the routes."""
-        v1, root = edge.endpoint(self._v1), edge.endpoint(self._root)
-        routes = [Mount(BASE, app=v1), Route(BASE, endpoint=v1, methods=None)]
-        router = Router(routes=routes, default=root, redirect_slashes=False)
-        return edge.around(router)
+        below = f"{BASE}/"
+
+        async def route(request: Request) -> Reply | None:
+            paths = self._v1 if request.path.startswith(below) or request.path == BASE else self._root
+            return await paths(request)
+
+        return edge.around(route)
 
     def _add_resource(self, resource: Resource) -> None:
         path = f"{BASE}/{resource.plural}"

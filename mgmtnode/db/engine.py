@@ -17,6 +17,7 @@ from mgmtnode.ports import Clock
 from mgmtnode.telemetry.telemetry import Telemetry
 
 DRIVERS = ("sqlite", "postgresql", "postgresql+psycopg2")
+UUID_OID = 2950  # in pg_type
 EXAMPLE = "postgresql+psycopg2://USER:PASSWORD@HOST/NAME"
 PG_OPTIONS = " ".join(
     f"-c {key}={value}"
@@ -158,4 +159,13 @@ def _postgres(url: str, label: str, connections: int) -> Engine:
         },
     )
     generation.watch(engine)
+    event.listen(engine, "connect", _uuids_as_text)
     return engine
+
+
+def _uuids_as_text(connection: Any, _: Any) -> None:
+    """SQLAlchemy has the driver make a UUID of each, and then a text of it, which is what we want and what came."""
+    from psycopg2 import extensions  # type: ignore[import-untyped]  # only here: importing it takes time at boot
+
+    as_text = extensions.new_type((UUID_OID,), "UUID", lambda value, cursor: value)
+    extensions.register_type(as_text, connection)
