@@ -10,13 +10,14 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Insert,
-    and_,
+    Integer,
     bindparam,
     delete,
     func,
     insert,
     literal_column,
     select,
+    true,
     tuple_,
     update,
 )
@@ -76,6 +77,33 @@ def _raise_and_append(place: ColumnElement[int]) -> Insert:
 RAISE_REVISION = _raise_revision(PLACE["sqlite"])
 RAISE_AND_APPEND = _raise_and_append(PLACE["postgresql"])
 APPEND = insert(event_log)
+# Only rows no open transaction can still slip in front of: positions never appear behind a reader.
+SETTLED: dict[str, ColumnElement[bool]] = {
+    "sqlite": true(),
+    "postgresql": event_log.c.xid < sql(f"pg_snapshot_xmin(pg_current_snapshot())::text::bigint + {LIFE}"),
+}
+_AFTER = tuple_(event_log.c.xid, event_log.c.seq) > tuple_(
+    bindparam("after_xid", type_=BigInteger), bindparam("after_seq", type_=BigInteger)
+)
+_READ = {
+    dialect: select(event_log)
+    .where(settled, _AFTER)
+    .order_by(event_log.c.xid, event_log.c.seq)
+    .limit(bindparam("most", type_=Integer))
+    for dialect, settled in SETTLED.items()
+}
+READ = {(dialect, True): read for dialect, read in _READ.items()} | {
+    (dialect, False): read.where(event_log.c.account_uuid == bindparam("mine"))
+    for dialect, read in _READ.items()
+}
+NEWEST = {
+    dialect: select(event_log.c.xid, event_log.c.seq)
+    .where(settled)
+    .order_by(event_log.c.xid.desc(), event_log.c.seq.desc())
+    .limit(1)
+    for dialect, settled in SETTLED.items()
+}
+BEFORE_ALL: Position = (-1, -1)
 APPEND_FIRST = {dialect: insert(event_log).values(xid=xid) for dialect, xid in XID.items()}
 
 
@@ -108,18 +136,16 @@ def append(tx: Tx, event: Event) -> None:
 
 def read(tx: Tx, after: Position | None, limit: int, caller: Caller) -> list[LoggedEvent]:
     """Up to ``limit`` events after a position that the caller may see, in the order of the log."""
-    where = _settled(tx)
-    if after:
-        where = and_(where, tuple_(event_log.c.xid, event_log.c.seq) > tuple_(*after))
-    if not caller.admin:
-        where = and_(where, event_log.c.account_uuid == caller.account_uuid)
-    rows = tx.execute(select(event_log).where(where).order_by(event_log.c.xid, event_log.c.seq).limit(limit))
+    xid, seq = after or BEFORE_ALL
+    values = {"after_xid": xid, "after_seq": seq, "most": limit, "mine": caller.account_uuid}
+    if caller.admin:
+        del values["mine"]
+    rows = tx.execute(READ[tx.dialect, caller.admin], values)
     return [_logged(row._mapping) for row in rows]
 
 
 def newest(tx: Tx) -> str:
-    last = select(event_log.c.xid, event_log.c.seq).where(_settled(tx))
-    row = tx.execute(last.order_by(event_log.c.xid.desc(), event_log.c.seq.desc()).limit(1)).first()
+    row = tx.execute(NEWEST[tx.dialect]).first()
     return f"{row[0]}-{row[1]}" if row else "0-0"
 
 
@@ -141,13 +167,6 @@ def _of_job(tx: Tx, uuid: str) -> dict[str, Any]:
     else:
         account = tx.execute(select(job.c.account_uuid).where(job.c.uuid == uuid)).scalar_one()
     return {"resource_uuid": uuid, "revision": 1, "resource_type": "job", "account_uuid": account}
-
-
-def _settled(tx: Tx) -> Any:
-    """Only rows no open transaction can still slip in front of: positions never appear behind a reader."""
-    if tx.dialect != "postgresql":
-        return sql("1=1")
-    return event_log.c.xid < sql(f"pg_snapshot_xmin(pg_current_snapshot())::text::bigint + {LIFE}")
 
 
 def _logged(row: Any) -> LoggedEvent:

@@ -21,6 +21,7 @@ READER = "amqp"
 # Its slot's owner publishes. Drawn once, and the same for ever and everywhere.
 DUTY = "019e5b1c-7f00-7a11-8e4d-0a6d71a9e001"
 BATCH = 200
+GATHER_SECONDS = 0.02  # between batches that are not full: each costs two transactions, whatever it holds
 POLL_SECONDS = 1.0
 RESET = "events.reset"
 
@@ -45,24 +46,26 @@ class Feed:
             if not (self._sender.connected and self._slots.mine(DUTY)):
                 self._position = None
                 await changed
-            elif not await self._publish():
+            elif (count := await self._publish()) == 0:
                 await changed
+            elif count < BATCH:
+                await asyncio.sleep(GATHER_SECONDS)
         finally:
             changed.cancel()
 
-    async def _publish(self) -> bool:
-        """Whether there was something."""
+    async def _publish(self) -> int:
+        """How many events there were."""
         at = self._position or await self._resume()
         events = await self._log.read(at, BATCH, SYSTEM)
         if not events:
             self._position = at
-            return False
+            return 0
         fates = await self._sender.send([message_of(event) for event in events])
         sent = [event for event, fate in zip(events, fates, strict=True) if fate is not Fate.UNSENT]
         # Up to the first that did not go, so that none is passed over.
         whole = events[: _matching(events, sent)]
         self._position = await self._advance(at, whole[-1].id) if whole else at
-        return True
+        return len(events)
 
     async def _resume(self) -> str:
         """A feed that comes too late for some events says so."""
