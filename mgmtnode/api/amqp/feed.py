@@ -23,6 +23,7 @@ DUTY = "019e5b1c-7f00-7a11-8e4d-0a6d71a9e001"
 BATCH = 200
 GATHER_SECONDS = 0.02  # between batches that are not full: each costs two transactions, whatever it holds
 POLL_SECONDS = 1.0
+DUTY_SECONDS = 0.25  # between two looks whether this node has the duty
 RESET = "events.reset"
 
 
@@ -41,12 +42,13 @@ class Feed:
 
     async def turn(self) -> None:
         """Publishes a batch, or waits for something to publish."""
+        if not (self._sender.connected and self._slots.mine(DUTY)):
+            self._position = None
+            await asyncio.sleep(DUTY_SECONDS)
+            return
         changed = asyncio.ensure_future(self._log.changed(POLL_SECONDS))
         try:
-            if not (self._sender.connected and self._slots.mine(DUTY)):
-                self._position = None
-                await changed
-            elif (count := await self._publish()) == 0:
+            if (count := await self._publish()) == 0:
                 await changed
             elif count < BATCH:
                 await asyncio.sleep(GATHER_SECONDS)
