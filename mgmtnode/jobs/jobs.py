@@ -15,7 +15,7 @@ from mgmtnode.bus.context import current
 from mgmtnode.bus.message import NOTHING, ApiJob, Nothing
 from mgmtnode.config.configs import GlobalConfigs
 from mgmtnode.config.global_config import GlobalConfig
-from mgmtnode.db.patience import outlast
+from mgmtnode.db.patience import EVER, outlast
 from mgmtnode.db.session import Database, Tx
 from mgmtnode.errors import CANCELLED, INTERNAL, NOT_FOUND, OVERLOADED, TIMEOUT, ApiError
 from mgmtnode.jobs.acceptance import JOB_DEADLINE, JOB_QUEUE, Acceptance, Accepted, JobSpec, Request
@@ -258,17 +258,18 @@ class Jobs:
             below = [uuid for child in children for uuid in self._jobs.family(tx, child)]
             return children, self._stop(tx, below)
 
-        if not await outlast(lambda: self._db.read(lambda tx: self._jobs.children(tx, parent_uuid, but=but))):
+        look: Callable[[Tx], list[str]] = lambda tx: self._jobs.children(tx, parent_uuid, but=but)  # noqa: E731
+        if not await outlast(lambda: self._db.read(look), EVER):
             return
-        children, running = await outlast(lambda: self._db.write(stop))
+        children, running = await outlast(lambda: self._db.write(stop), EVER)
         self._interrupt(running)
         for uuid in children:
-            await self._until_ended(await outlast(lambda uuid=uuid: self.wait(uuid, 0)))  # type: ignore[misc]
+            await self._until_ended(await outlast(lambda uuid=uuid: self.wait(uuid, 0), EVER))  # type: ignore[misc]
 
     async def _until_ended(self, job: Job) -> Job:
         """Every job ends: by itself, or by its deadline."""
         while not job.ended:
-            job = await outlast(lambda uuid=job.uuid: self.wait(uuid, MAX_WAIT))  # type: ignore[misc]
+            job = await outlast(lambda uuid=job.uuid: self.wait(uuid, MAX_WAIT), EVER)  # type: ignore[misc]
         return job
 
     def hinted(self, seq: int, uuid: str, resource_uuid: str) -> None:

@@ -184,6 +184,7 @@ class FlowRun:
         await self.journal.write(
             lambda tx: self.journal.rolling_back(tx, failed, outcome, problem),
             lambda row: row.state == JobState.ROLLING_BACK,
+            back=True,
         )
         self._claimed.state = JobState.ROLLING_BACK
         await self.undo(failed, problem, outcome)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from mgmtnode.db.patience import outlast
+from mgmtnode.db.patience import EVER, SLOW_ATTEMPTS, outlast
 from mgmtnode.db.session import Database, Tx
 from mgmtnode.errors import Problem
 from mgmtnode.jobs import ledger
@@ -44,8 +44,11 @@ class JobJournal:
         self.cancelled = False
         self.live = Live(records=[StepRecord(name=step.name, state="Waiting") for step in self._flow.steps])
 
-    async def write(self, work: Callable[[Tx], None], landed: Landed = lambda row: False) -> None:
-        """Commits ``work``, waiting for the database as long as it is away.
+    async def write(
+        self, work: Callable[[Tx], None], landed: Landed = lambda row: False, *, back: bool = False
+    ) -> None:
+        """Commits ``work``, waiting for the database as long as it is away; and as long as it is slow, if this is part
+        of the way ``back`` or of any other that leads nowhere else.
 
         The reply of a COMMIT may be lost: before ``work`` runs again, ``landed`` says from the row whether it was
         committed after all. Each time, ``work`` begins with the context as it was.
@@ -68,12 +71,12 @@ class JobJournal:
             work(tx)
 
         try:
-            await outlast(lambda: self._db.write(once))
+            await outlast(lambda: self._db.write(once), EVER if back else SLOW_ATTEMPTS)
         except Fenced:
             raise
         except Exception:
             # Who was fenced off works on what may be no more: that is no failure of the step.
-            await outlast(lambda: self._db.read(self._reread))
+            await outlast(lambda: self._db.read(self._reread), EVER)
             raise
 
     def _reread(self, tx: Tx) -> JobRow:
@@ -127,11 +130,14 @@ class JobJournal:
 
     def quarantine(self, tx: Tx, reason: str) -> None:
         """Something may be left on a host: keeps what the resource holds from being handed out, and owes a clean-up."""
-        row = self._claimed.row
+        row, context = self._claimed.row, self._claimed.context
+        hosts: list[str] = []
+        if self._flow.hosts is not None and context is not None:
+            hosts = self._flow.hosts(context)
+            if not hosts:
+                return  # nothing of it is on any host, and nobody would ever be asked
         ledger.quarantine(tx, row.resource_uuid)
-        if self._flow.hosts is None or self._claimed.context is None:
-            return
-        for host in self._flow.hosts(self._claimed.context):
+        for host in hosts:
             ledger.owe(tx, host, row.resource_uuid, job_uuid=row.uuid, reason=reason)
 
     def _write(self, tx: Tx, state: JobState, values: dict[str, Any]) -> bool:

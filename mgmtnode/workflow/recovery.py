@@ -31,7 +31,7 @@ class Recovery:
         if problem := poisoned(claimed):
             run.journal.watch.recovered(claimed.row, GIVEN_UP)
             log.error("%s", problem.message)
-            await run.journal.write(lambda tx: self._give_up(tx, problem))
+            await run.journal.write(lambda tx: self._give_up(tx, problem), back=True)
             return
         assert claimed.journal is not None
         if claimed.row.steps and len(claimed.row.steps) == len(self._flow.steps):

@@ -53,12 +53,12 @@ class Rollback:
             if order >= undone_to:
                 await self._undo(tail, order)
             tail -= 1
-        await self._journal.write(lambda tx: self._end(tx, tail, problem, outcome))
+        await self._journal.write(lambda tx: self._end(tx, tail, problem, outcome), back=True)
 
     async def _undo(self, index: int, order: int) -> None:
         step = self._flow.steps[index]
         if isinstance(step, TxStep):
-            await self._journal.write(lambda tx: self._undo_sql(tx, step))
+            await self._journal.write(lambda tx: self._undo_sql(tx, step), back=True)
         elif step.undo and (step.when is None or step.when(self._claimed.context)):
             await self._undo_outside(index, order, step)
 

@@ -53,7 +53,8 @@ ALLOWED: dict[str, frozenset[S]] = {
     "pause": frozenset({S.RUNNING, S.PAUSED}),
     "resume": frozenset({S.PAUSED, S.RUNNING}),
     "migrate": frozenset({S.RUNNING, S.PAUSED}),
-    "destroy": STEADY,
+    # No job is at work on it when this one is: a state on the way is what one left that was given up.
+    "destroy": frozenset(S) - {S.EXPUNGING},
     "recover": frozenset({S.DESTROYED}),
     "expunge": frozenset({S.DESTROYED}),
     "change-offering": frozenset({S.STOPPED, S.RUNNING}),

@@ -237,6 +237,26 @@ def test_a_step_pauses_while_the_database_is_away(world: World) -> None:
     world.check_quiet()
 
 
+def test_a_rollback_is_not_given_up_because_the_database_is_slow(world: World) -> None:
+    async def story() -> Job:
+        async with world.life() as core:
+
+            async def break_down() -> None:
+                core.db.slow = True
+                asyncio.get_running_loop().call_later(300, setattr, core.db, "slow", False)
+                raise BROKEN.error("while the database is slow")
+
+            world.deeds["paint"] = break_down
+            job = await core.accept(BuildGadget(name="g"))
+            await asyncio.sleep(310)
+            return await core.end(job)
+
+    job = run(story)
+    assert (job.state, job.error and job.error.code) == (JobState.FAILED, "gadget.broken")
+    assert world.row(job.uuid).crashes == 0
+    undone(world, job)
+
+
 def _once(deed: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None] | None]:
     left = [deed]
     return lambda: left.pop()() if left else None

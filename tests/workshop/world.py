@@ -24,7 +24,7 @@ from mgmtnode.db.engine import open_database
 from mgmtnode.db.session import Database, SqlDatabase, Tx
 from mgmtnode.db.tables import CORE_TABLES, allocation, claim, cleanup_debt, event_log, job, resource
 from mgmtnode.db.workers import tell
-from mgmtnode.errors import DATABASE_DOWN
+from mgmtnode.errors import DATABASE_DOWN, DATABASE_SLOW
 from mgmtnode.jobs import ledger
 from mgmtnode.jobs.job import Caller, Job
 from mgmtnode.jobs.jobs import Jobs
@@ -46,7 +46,7 @@ class InlineDatabase(Database):
     """The real SQL in the thread of the loop, so that time stands still meanwhile; each write is a boundary.
 
     ``lose``: the write with this number is committed but answered as if the database had gone; ``refuse``: it is
-    undone at its COMMIT.
+    undone at its COMMIT. While it is ``slow``, each is told to stop.
     """
 
     def __init__(self, inner: SqlDatabase, core: Core) -> None:
@@ -54,7 +54,7 @@ class InlineDatabase(Database):
         self.commits = self.writes = 0
         self.lose: set[int] = set()
         self.refuse: set[int] = set()
-        self.down = False
+        self.down = self.slow = False
 
     @property
     def hooks(self) -> Any:
@@ -90,11 +90,13 @@ class InlineDatabase(Database):
         await self.inner.close()
 
     def _refusing(self, work: Callable[[Tx], T]) -> Callable[[Tx], T]:
-        if self.writes not in self.refuse:
+        if self.writes not in self.refuse and not self.slow:
             return work
 
         def undone(tx: Tx) -> T:
             work(tx)
+            if self.slow:
+                raise DATABASE_SLOW.error("it took too long")
             raise DATABASE_DOWN.error("it went away before the COMMIT")
 
         return undone

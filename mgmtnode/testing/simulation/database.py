@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from mgmtnode.db.memory import MemoryDatabase
 from mgmtnode.db.session import Tx, TxHooks
 from mgmtnode.db.workers import tell
-from mgmtnode.errors import DATABASE_DOWN, TIMEOUT, ApiError
+from mgmtnode.errors import DATABASE_DOWN, DATABASE_SLOW, ApiError
 from mgmtnode.ports import Clock
 from mgmtnode.testing.simulation.lines import Line, Weather
 from mgmtnode.testing.simulation.loop import VirtualLoop
@@ -166,7 +166,7 @@ class SimulatedDatabase:
         if line.strikes(Weather.BROKEN):
             told = DATABASE_DOWN.error("the connection to the database broke", retry_after=1.0)
         elif line.strikes(Weather.STOPS):
-            told = TIMEOUT.error("the database took too long and was told to stop")
+            told = DATABASE_SLOW.error("the database took too long and was told to stop", retry_after=1.0)
         elif not line.strikes(Weather.COLLIDES):
             return
         self._server.undo(work, self._clock, self.hooks)

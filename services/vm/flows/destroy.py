@@ -33,7 +33,7 @@ def begin(service: VmService, tx: Tx, context: DestroyContext) -> None:
     # As part of a larger deletion nobody is left to recover it: its account goes.
     part = bool(tx.origin)
     context.for_good = context.for_good or part or service.node.config.get(DELETION_POLICY) == "Direct"
-    if vm.state == VmState.DESTROYED:
+    if vm.state in (VmState.DESTROYED, VmState.DESTROYING):
         return
     service.vms.move(tx, service.vms.get(tx, vm.uuid), VmState.DESTROYING)
 

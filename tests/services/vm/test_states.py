@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from mgmtnode.contracts.vm import VmState
 from services.vm.state import ALLOWED, STEADY, TRANSITIONS
 from tests.services.vm.site import GIB, Row, Site
 
@@ -110,6 +111,12 @@ def test_starting_stopping_pausing_and_resuming_twice_is_success_and_changes_not
         site.books().check()
         assert site.books().drift() == []
     assert site.cloud.get("vms", vm["uuid"])["host_uuid"] is None
+
+
+def test_whatever_a_job_that_was_given_up_left_can_be_destroyed() -> None:
+    assert set(TRANSITIONS) - ALLOWED["destroy"] == {VmState.EXPUNGING}
+    done = {VmState.DESTROYING, VmState.DESTROYED}
+    assert all(VmState.DESTROYING in TRANSITIONS[state] for state in ALLOWED["destroy"] - done)
 
 
 def test_no_state_is_a_dead_end() -> None:
