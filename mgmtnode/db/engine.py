@@ -9,8 +9,9 @@ from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
-from mgmtnode.db import generation
+from mgmtnode.db import generation, green
 from mgmtnode.db.group_commit import SqliteDatabase
+from mgmtnode.db.postgres import PostgresDatabase
 from mgmtnode.db.prepared import prepare_often
 from mgmtnode.db.session import SqlDatabase
 from mgmtnode.ports import Clock
@@ -82,7 +83,7 @@ def open_database(
     # Each statement of a reader sees its own moment in any case: it needs no BEGIN and no COMMIT.
     reader = engine.execution_options(isolation_level="AUTOCOMMIT")
     readers = max(2, connections // 2)
-    return SqlDatabase(engine, reader, clock, writers=connections, readers=readers, telemetry=telemetry)
+    return PostgresDatabase(engine, reader, clock, writers=connections, readers=readers, telemetry=telemetry)
 
 
 def _return_dead_ones(engine: Engine) -> None:
@@ -160,12 +161,24 @@ def _postgres(url: str, label: str, connections: int) -> Engine:
     )
     generation.watch(engine)
     event.listen(engine, "connect", _uuids_as_text)
+    _wait_on_the_loop(engine)
     return engine
+
+
+def _wait_on_the_loop(engine: Engine) -> None:
+    """Has psycopg2 wait as ``green`` does, everywhere in this process."""
+    from psycopg2 import extensions  # type: ignore[import-untyped]  # only here: importing it takes time at boot
+
+    extensions.set_wait_callback(green.wait)
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(dialect: Any, record: Any, words: Any, options: Any) -> Any:
+        return green.in_thread(lambda: dialect.loaded_dbapi.connect(*words, **options))
 
 
 def _uuids_as_text(connection: Any, _: Any) -> None:
     """SQLAlchemy has the driver make a UUID of each, and then a text of it, which is what we want and what came."""
-    from psycopg2 import extensions  # type: ignore[import-untyped]  # only here: importing it takes time at boot
+    from psycopg2 import extensions
 
     as_text = extensions.new_type((UUID_OID,), "UUID", lambda value, cursor: value)
     extensions.register_type(as_text, connection)

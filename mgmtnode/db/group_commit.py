@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from mgmtnode.db.faults import convert
 from mgmtnode.db.session import SqlDatabase, Tx
-from mgmtnode.db.workers import Pending, to_its_end
+from mgmtnode.db.workers import Pending, Workers, to_its_end
 from mgmtnode.errors import DATABASE_DOWN
 from mgmtnode.ports import Clock
 from mgmtnode.telemetry.telemetry import Telemetry
@@ -40,7 +40,8 @@ class SqliteDatabase(SqlDatabase):
         readers: int,
         telemetry: Telemetry | None = None,
     ) -> None:
-        super().__init__(writer, reader, clock, writers=1, readers=readers, telemetry=telemetry)
+        super().__init__(writer, reader, clock, telemetry=telemetry)
+        self._readers = Workers(readers, "db-read")
         self._queue: deque[Pending[Any]] = deque()
         self._wake = threading.Condition()
         self._closed = False
@@ -58,12 +59,16 @@ class SqliteDatabase(SqlDatabase):
             self._wake.notify()
         return await to_its_end(pending.future)
 
+    async def _read(self, work: Callable[[Tx], T]) -> T:
+        return await to_its_end(self._readers.begin(lambda: self._attempts(self._reader, work)))
+
     async def close(self) -> None:
         with self._wake:
             self._closed = True
             self._wake.notify()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._readers.close)
         await super().close()
 
     def _run(self) -> None:

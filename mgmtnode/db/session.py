@@ -1,10 +1,9 @@
-"""The Database port and its implementation over SQLAlchemy: a transaction is a function run in a worker thread."""
+"""The Database port, and what its implementations over SQLAlchemy share: a transaction is a function that blocks."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -14,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from mgmtnode.db.faults import Fault, convert, fault_of
-from mgmtnode.db.workers import Workers, to_its_end
+from mgmtnode.db.green import pause
 from mgmtnode.errors import DATABASE_DOWN
 from mgmtnode.ports import Clock
 from mgmtnode.telemetry import families
@@ -106,18 +105,11 @@ class Database(Protocol):
     async def close(self) -> None: ...
 
 
-class SqlDatabase:
+class SqlDatabase(ABC):
     """``writer`` and ``reader`` may be one engine (PostgreSQL) or two (SQLite: one writer, readers beside it)."""
 
     def __init__(
-        self,
-        writer: Engine,
-        reader: Engine,
-        clock: Clock,
-        *,
-        writers: int,
-        readers: int,
-        telemetry: Telemetry | None = None,
+        self, writer: Engine, reader: Engine, clock: Clock, *, telemetry: Telemetry | None = None
     ) -> None:
         self.hooks: TxHooks | None = None
         self.in_flight = 0
@@ -128,7 +120,6 @@ class SqlDatabase:
         )
         show(self._metrics, self, (writer, reader))
         self._writer, self._reader, self._clock = writer, reader, clock
-        self._writers, self._readers = Workers(writers, "db-write"), Workers(readers, "db-read")
 
     @property
     def dialect(self) -> str:
@@ -142,10 +133,13 @@ class SqlDatabase:
         return await self._told("write", self._write(work))
 
     async def read(self, work: Callable[[Tx], T]) -> T:
-        return await self._told("read", self._in_thread(self._readers, self._reader, work))
+        return await self._told("read", self._read(work))
 
-    async def _write(self, work: Callable[[Tx], T]) -> T:
-        return await self._in_thread(self._writers, self._writer, work)
+    @abstractmethod
+    async def _write(self, work: Callable[[Tx], T]) -> T: ...
+
+    @abstractmethod
+    async def _read(self, work: Callable[[Tx], T]) -> T: ...
 
     async def _told(self, kind: str, transaction: Awaitable[T]) -> T:
         self.in_flight += 1
@@ -156,17 +150,12 @@ class SqlDatabase:
             self.in_flight -= 1
 
     async def close(self) -> None:
-        for workers in (self._writers, self._readers):
-            await asyncio.to_thread(workers.close)
         self._writer.dispose()
         self._reader.dispose()
 
     def run(self, work: Callable[[Tx], T]) -> T:
-        """A write in the calling thread: for boot, migrations and tools."""
+        """A write that blocks the calling thread: for boot, migrations and tools."""
         return self._attempts(self._writer, work)[0]
-
-    async def _in_thread(self, workers: Workers, engine: Engine, work: Callable[[Tx], T]) -> T:
-        return await to_its_end(workers.begin(lambda: self._attempts(engine, work)))
 
     def _attempts(self, engine: Engine, work: Callable[[Tx], T]) -> tuple[T, list[Callable[[], None]]]:
         for attempt in range(ATTEMPTS):
@@ -181,7 +170,7 @@ class SqlDatabase:
                 stale = attempt == 0 and exc.connection_invalidated and tx is not None and not tx.committing
                 if attempt + 1 < ATTEMPTS and (fault is Fault.COLLISION or stale):
                     self._metrics.count(families.DB_RETRIES)
-                    time.sleep(FIRST_PAUSE * 2**attempt)
+                    pause(FIRST_PAUSE * 2**attempt)
                     continue
                 raise convert(exc) from exc
             except PoolTimeout as exc:

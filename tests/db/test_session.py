@@ -16,6 +16,7 @@ from sqlalchemy import Column, Integer, MetaData, Table, event, insert, select, 
 
 from mgmtnode.db.base import JsonOf, UtcTime
 from mgmtnode.db.engine import open_database
+from mgmtnode.db.green import in_thread
 from mgmtnode.db.session import SqlDatabase, Tx
 from mgmtnode.errors import ApiError
 from mgmtnode.ports import SystemClock
@@ -161,7 +162,7 @@ def test_a_cancelled_caller_goes_only_when_its_transaction_has_ended(url: str) -
             put(1)(tx)
             tx.after_commit(told.set)
             begun.set()
-            assert go.wait(10)
+            assert in_thread(lambda: go.wait(10))
 
         task = asyncio.ensure_future(db.write(slow))
         assert await asyncio.to_thread(begun.wait, 10)
@@ -228,7 +229,7 @@ def test_two_transactions_that_lock_each_other_out_both_end(postgres_url: str) -
                 attempts[0] += 1
                 tx.execute(value.update().where(value.c.id == first).values(n=value.c.n + 1))
                 if seen[0] == 1:
-                    both.wait()
+                    in_thread(both.wait)
                 tx.execute(value.update().where(value.c.id == second).values(n=value.c.n + 1))
 
             return work

@@ -15,9 +15,10 @@ from sqlalchemy import update
 
 from mgmtnode.bus.message import Event
 from mgmtnode.cluster import repository as cluster_repository
-from mgmtnode.db import resource
+from mgmtnode.db import green, resource
 from mgmtnode.db.base import metadata
 from mgmtnode.db.engine import open_database
+from mgmtnode.db.green import in_thread
 from mgmtnode.db.session import SqlDatabase, Tx
 from mgmtnode.db.tables import CORE_TABLES, cluster, event_log
 from mgmtnode.db.tables import resource as resource_table
@@ -169,7 +170,7 @@ def test_an_older_transaction_that_writes_second_does_not_come_first(postgres_ur
         def older(tx: Tx) -> None:
             touch(BOXES[1])(tx)  # has its transaction id now
             begun.set()
-            assert go.wait(2)
+            assert in_thread(lambda: go.wait(2))
             touch(BOXES[0], 2)(tx)
 
         task = asyncio.ensure_future(db.write(older))
@@ -234,7 +235,7 @@ def test_a_reader_beside_many_writers_misses_nothing_and_keeps_the_order(postgre
                 def work(tx: Tx, uuids: list[str] = uuids, pause: float = pause) -> None:
                     for uuid in uuids:
                         touch(uuid)(tx)
-                        threading.Event().wait(pause)
+                        green.pause(pause)
 
                 await db.write(work)
 

@@ -49,10 +49,10 @@ class StagedDatabase(SqlDatabase):
     """The product's database, whose transactions run in the thread of who asks; what it puts off until after the
     commit is dropped, since nobody listens."""
 
-    async def write(self, work: Callable[[Tx], T]) -> T:
+    async def _write(self, work: Callable[[Tx], T]) -> T:
         return self._attempts(self._writer, work)[0]
 
-    async def read(self, work: Callable[[Tx], T]) -> T:
+    async def _read(self, work: Callable[[Tx], T]) -> T:
         return self._attempts(self._reader, work)[0]
 
 
@@ -150,7 +150,7 @@ class Stage:
 
     def open(self, label: str) -> StagedDatabase:
         plain = open_database(self._url, self._clock, label=label, connections=4)
-        database = StagedDatabase(plain._writer, plain._reader, self._clock, writers=1, readers=1)
+        database = StagedDatabase(plain._writer, plain._reader, self._clock)
         event.listen(database.engine, "connect", _connected)
         self.listen(database.engine)
         self.databases.append(database)

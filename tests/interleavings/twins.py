@@ -142,7 +142,7 @@ def on_postgresql(url: str) -> Twin:
     names = ", ".join(table.name for table in CORE_TABLES)
 
     def port() -> Database:
-        return StagedDatabase(plain_._writer, plain_._reader, clock, writers=1, readers=1)
+        return StagedDatabase(plain_._writer, plain_._reader, clock)
 
     def wipe() -> None:
         with plain_.engine.begin() as connection:

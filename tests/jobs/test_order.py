@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 from mgmtnode.db.engine import open_database
+from mgmtnode.db.green import in_thread
 from mgmtnode.db.session import Tx
 from mgmtnode.jobs.repository import JobRepository
 from mgmtnode.ports import SystemClock
@@ -22,7 +23,7 @@ def test_an_acceptance_waits_for_the_one_before_it_on_the_resource_and_for_no_ot
     def first(tx: Tx) -> None:
         JobRepository().enqueue(tx, ONE)
         begun.set()
-        assert go.wait(2)
+        assert in_thread(lambda: go.wait(2))
         order.append("first")
 
     def later(resource_uuid: str, name: str) -> Callable[[Tx], None]:
