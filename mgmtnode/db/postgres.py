@@ -52,6 +52,7 @@ class PostgresDatabase(SqlDatabase):
     ) -> None:
         super().__init__(writer, reader, clock, telemetry=telemetry)
         self._writing, self._reading = Gate(writers), Gate(readers)
+        self._first, self._met = Gate(1), False
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
 
@@ -77,6 +78,12 @@ class PostgresDatabase(SqlDatabase):
 
     async def _run(self, gate: Gate, engine: Engine, work: Callable[[Tx], T]) -> T:
         async with gate.here:
-            result, committed = await green.run(lambda: self._attempts(engine, work))
+            if self._met:
+                result, committed = await green.run(lambda: self._attempts(engine, work))
+            else:
+                # SQLAlchemy's first connection holds a lock of threads while it asks the server who it is.
+                async with self._first.here:
+                    result, committed = await green.run(lambda: self._attempts(engine, work))
+                self._met = True
         tell(committed)
         return result
