@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mgmtnode.contracts.host import HostDisconnected, HostState, HostStatus
 from mgmtnode.contracts.hypervisor import HostReport
+from mgmtnode.db.patience import EVER, outlast
 from mgmtnode.db.session import Tx
 from mgmtnode.errors import NOT_FOUND, ApiError
 from mgmtnode.service import NodeContext
@@ -90,8 +91,9 @@ class HostWatcher:
         await self.reconnects.stop()
 
     async def take_over(self) -> None:
-        """Looks which hosts are this node's: new ones are watched and connected, others left alone."""
-        records = await self._known.load()
+        """Looks which hosts are this node's: new ones are watched and connected, others left alone. A database that is
+        away only puts it off: until the next round, nobody would watch them."""
+        records = await outlast(self._known.load, EVER)
         mine = dict.fromkeys(r.host.uuid for r in records if self._node.slots.mine(r.host.uuid))
         for uuid in [uuid for uuid in self.rounds if uuid not in mine]:
             self.drop(uuid)

@@ -33,6 +33,7 @@ from mgmtnode.workflow.engine import FlowRun
 from mgmtnode.workflow.journal import JobJournal
 from mgmtnode.workflow.recovery import Recovery
 from mgmtnode.workflow.rollback import Rollback
+from services.host import watcher
 from services.host.debts import HostDebts
 
 Change = tuple[Any, str, Any]
@@ -250,6 +251,10 @@ def _attempts_begin_anew() -> list[Change]:
     return [(Rollback, "_seen", lambda self, exc, order: 0)]
 
 
+def _hosts_are_taken_over_in_the_next_round() -> list[Change]:
+    return [(watcher, "outlast", lambda attempt, slow_attempts: attempt())]
+
+
 MUTANTS: dict[str, Mutant] = {
     "memory": Mutant("agents do not remember results", _no_memory),
     "order": Mutant("agents do not refuse old orders", _no_order),
@@ -286,6 +291,7 @@ MUTANTS: dict[str, Mutant] = {
     "bug 10": Mutant("a VM gets back what it held of hosts it has left", _what_was_left_is_given_back),
     "bug 14": Mutant("an address given back meanwhile is held again", _given_back_and_restored),
     "bug 15": Mutant("a host may go while a VM comes to it", _hosts_go_while_vms_come),
-    "bug 17": Mutant("hosts refuse the undo of who took over", _attempts_begin_anew),
     "bug 16": Mutant("a VM on neither of two hosts is looked for for ever", _looked_for_again_and_again),
+    "bug 17": Mutant("hosts refuse the undo of who took over", _attempts_begin_anew),
+    "bug 19": Mutant("who could not look takes hosts over later", _hosts_are_taken_over_in_the_next_round),
 }

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mgmtnode.contracts.hypervisor import VmOnHost, VmPower
-from mgmtnode.errors import DATABASE_DOWN, Category, ErrorCode
+from mgmtnode.errors import DATABASE_DOWN, DATABASE_SLOW, Category, ErrorCode
+from services.host.repository import HostRecord
 from services.host.service import HostService
 from tests.services.host.conftest import Rack
 from tests.services.host.scripted import vm_command
@@ -192,6 +193,28 @@ def test_a_shorter_interval_counts_at_once(rack: Rack) -> None:
     rack.cloud.until(lambda: rack.watched(uuid))
     rack.config("host.ping_interval", 1)
     rack.cloud.until(lambda: pings(rack) > 1)
+
+
+def test_a_database_that_is_away_while_hosts_are_taken_over_only_puts_it_off(rack: Rack) -> None:
+    uuid = rack.add()["uuid"]
+    rack.cloud.until(lambda: rack.watched(uuid))
+    watcher = rack.service(uuid).watcher
+    load, away = watcher._known.load, [DATABASE_DOWN.error("no connection"), DATABASE_SLOW.error("slow")]
+
+    async def failing() -> list[HostRecord]:
+        if away:
+            raise away.pop()
+        return await load()
+
+    watcher._known.load = failing  # type: ignore[method-assign]
+    watcher.drop(uuid)
+    rack.cloud.everywhere(HostService, lambda host: _look(host))
+    rack.cloud.until(lambda: rack.watched(uuid))
+    assert not away
+
+
+async def _look(host: HostService) -> None:
+    host.watcher.look()
 
 
 def test_a_deleted_host_is_not_watched_any_more(rack: Rack) -> None:
