@@ -27,6 +27,7 @@ from tests.simulation.telling import readable
 
 LONGEST = 400.0  # seconds that all may take to be quiet, once everything works again
 LOOK = 1.5
+SOON = 1.0  # what arrives by then has nothing to do with a fault
 CALM = 4  # so many looks in a row find nothing open
 
 
@@ -152,7 +153,8 @@ async def quiet(world: World) -> None:
         await asyncio.sleep(LOOK)
         assert isinstance(world.hosts, Rack)
         open_jobs = world.server.rows(f"SELECT 1 FROM job WHERE state IN {OPEN} LIMIT 1")
-        if open_jobs or world.hosts.at_work or world.lines.under_way or any(Books(world).unsettled()):
+        late = world.lines.under_way or world.lines.busy_until > world.loop.time() + SOON
+        if open_jobs or world.hosts.at_work or late or any(Books(world).unsettled()):
             calm = 0
             continue
         calm += 1

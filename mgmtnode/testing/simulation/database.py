@@ -137,7 +137,7 @@ class SimulatedDatabase:
         elif way is None:
             self._loop.call_later(HANGS, self._fail, request)
         else:
-            self._loop.call_later(way, self._run, request)
+            self._under_way(way, self._run, request)
         return await request.future  # type: ignore[no-any-return]
 
     def _run(self, request: Request) -> None:
@@ -155,7 +155,11 @@ class SimulatedDatabase:
         if way is None:
             self._loop.call_later(HANGS, self._fail, request)
         else:
-            self._loop.call_later(way, _answer, settle, done, committed)
+            self._under_way(way, _answer, settle, done, committed)
+
+    def _under_way(self, seconds: float, arrive: Callable[..., None], *what: Any) -> None:
+        self._line.busy_until = max(self._line.busy_until, self._loop.time() + seconds)
+        self._loop.call_later(seconds, arrive, *what)
 
     def _before_commit(self, work: Work) -> None:
         """What may happen to a transaction when it has done all but that. Raises what the caller is told."""

@@ -34,11 +34,13 @@ class Spell:
 
 
 class Line:
-    """One direction of asking: ``there`` and ``back`` say when what is sent now arrives, None if it does not."""
+    """One direction of asking: ``there`` and ``back`` say when what is sent now arrives, None if it does not.
+    ``busy_until``: when the last of what is known to be on its way arrives."""
 
     def __init__(self, seed: str) -> None:
         self._rng = Random(seed)
         self.spells: list[Spell] = []
+        self.busy_until = 0.0
 
     def there(self) -> float | None:
         return self._travel(back=False)
@@ -78,6 +80,10 @@ class Lines:
         self._lines: dict[tuple[str, str], Line] = {}
         self._spells: list[tuple[str, str, Spell]] = []
         self.under_way = 0  # what was sent to hosts and has not arrived yet
+
+    @property
+    def busy_until(self) -> float:
+        return max((line.busy_until for line in self._lines.values()), default=0.0)
 
     def line(self, asks: str, asked: str) -> Line:
         line = self._lines.get((asks, asked))
