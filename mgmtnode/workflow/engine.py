@@ -148,6 +148,11 @@ class FlowRun:
         """Whether it was cancelled, or its deadline has passed."""
         return self._cancelled or self.journal.cancelled or self._now() >= self._deadline
 
+    def why_stopping(self) -> ApiError:
+        if self._cancelled or self.journal.cancelled:
+            return CANCELLED.error("cancelled", resource=self.resource_uuid)
+        return TIMEOUT.error("the job's deadline passed", resource=self.resource_uuid)
+
     def cancel(self) -> None:
         self._cancelled = True
         if self._current and not self._current.done():
@@ -290,11 +295,8 @@ class FlowRun:
             task.exception()  # looked at, also where this run is stopped itself and goes no further
 
     def _check_stop(self) -> None:
-        if not self.stopping:
-            return
-        if self._cancelled or self.journal.cancelled:
-            raise Stopped(CANCELLED.error("cancelled", resource=self.resource_uuid))
-        raise Stopped(TIMEOUT.error("the job's deadline passed", resource=self.resource_uuid))
+        if self.stopping:
+            raise Stopped(self.why_stopping())
 
     def _sql_end(self, start: int) -> int:
         """The end of the run of SQL steps that begins at ``start``."""

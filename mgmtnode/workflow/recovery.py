@@ -11,7 +11,7 @@ from mgmtnode.errors import CANCELLED, INTERRUPTED, ApiError, Problem
 from mgmtnode.jobs.claim import MAX_CRASHES_RESUMED, Claimed, bind, poisoned
 from mgmtnode.jobs.job import JobState
 from mgmtnode.workflow.engine import FlowRun
-from mgmtnode.workflow.flow import Sealed
+from mgmtnode.workflow.flow import Sealed, TxStep
 from mgmtnode.workflow.rollback import UNDO_ORDER
 
 log = logging.getLogger(__name__)
@@ -24,6 +24,7 @@ class Recovery:
     def __init__(self, claimed: Claimed, run: FlowRun) -> None:
         assert claimed.flow is not None
         self._claimed, self._run, self._flow = claimed, run, claimed.flow
+        self._unsealed = False
 
     async def go(self) -> None:
         """Takes the job to its end. Raises Fenced when yet another owner took over."""
@@ -50,10 +51,10 @@ class Recovery:
             await run.undo(failed, journal.problem, journal.outcome, done)
             return
         start = self._resume_at(sealed)
-        why_not = self._why_not(sealed)
+        why_not = self._why_not(sealed) or (run.why_stopping().problem if self._unsealed else None)
         run.journal.watch.recovered(claimed.row, ROLLED_BACK if why_not else RESUMED)
         if why_not:
-            await run.back(start, why_not)
+            await run.back(self._furthest(start) if self._unsealed else start, why_not)
         else:
             await run.go(start)
 
@@ -64,6 +65,19 @@ class Recovery:
             assert sealed is not None
             start = max(start, sealed.step - (sealed.state != "DONE"))
         return min(start, len(self._flow.steps))
+
+    def _furthest(self, start: int) -> int:
+        """The last step that the earlier owner may have begun, as far as its journal tells: what a host that could not
+        be asked knows better."""
+        steps, last = self._flow.steps, start
+        for index in range(start, len(steps)):
+            step = steps[index]
+            if isinstance(step, TxStep):
+                break
+            last = index
+            if step.record:
+                break
+        return last
 
     def _why_not(self, sealed: Sealed | None) -> Problem | None:
         """Why not to go on but to roll back. A passed deadline is found by the run itself."""
@@ -94,6 +108,7 @@ class Recovery:
             except ApiError as error:
                 if self._run.stopping or self._claimed.row.cancel_requested:
                     log.warning("job %s: a host could not be sealed: %s", self._run.uuid, error)
+                    self._unsealed = True
                     return None
             await asyncio.sleep(wait)
             wait = min(wait * 2, LONGEST_PAUSE)

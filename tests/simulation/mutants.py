@@ -255,6 +255,10 @@ def _hosts_are_taken_over_in_the_next_round() -> list[Change]:
     return [(watcher, "outlast", lambda attempt, slow_attempts: attempt())]
 
 
+def _what_was_recorded_is_all() -> list[Change]:
+    return [(Recovery, "_furthest", lambda self, start: start)]
+
+
 MUTANTS: dict[str, Mutant] = {
     "memory": Mutant("agents do not remember results", _no_memory),
     "order": Mutant("agents do not refuse old orders", _no_order),
@@ -293,5 +297,6 @@ MUTANTS: dict[str, Mutant] = {
     "bug 15": Mutant("a host may go while a VM comes to it", _hosts_go_while_vms_come),
     "bug 16": Mutant("a VM on neither of two hosts is looked for for ever", _looked_for_again_and_again),
     "bug 17": Mutant("hosts refuse the undo of who took over", _attempts_begin_anew),
+    "bug 20": Mutant("who takes over undoes what is recorded only", _what_was_recorded_is_all),
     "bug 19": Mutant("who could not look takes hosts over later", _hosts_are_taken_over_in_the_next_round),
 }
