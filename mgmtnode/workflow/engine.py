@@ -76,6 +76,7 @@ class FlowRun:
         self.journal = JobJournal(parts.db, parts.jobs, parts.clock, claimed)
         self._current: asyncio.Task[None] | None = None
         self._cancelled = False
+        self.unsealed = False  # a host could not be asked what an earlier owner has begun there
         self._index = 0
 
     # what steps see
@@ -197,7 +198,8 @@ class FlowRun:
     async def undo(self, failed: int, problem: Problem | None, outcome: JobState, undone_to: int = 0) -> None:
         """Goes on with a rollback that is written down. ``undone_to``: the order of the last undo command."""
         await self._parts.children.stop_children(self.uuid)
-        rollback = Rollback(self._claimed, self.journal, self, self._now, self._parts.undo_seconds())
+        seconds = self._parts.undo_seconds()
+        rollback = Rollback(self._claimed, self.journal, self, self._now, seconds, unsealed=self.unsealed)
         await rollback.go(failed, problem, outcome, undone_to)
 
     # going forward

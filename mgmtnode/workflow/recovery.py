@@ -24,7 +24,6 @@ class Recovery:
     def __init__(self, claimed: Claimed, run: FlowRun) -> None:
         assert claimed.flow is not None
         self._claimed, self._run, self._flow = claimed, run, claimed.flow
-        self._unsealed = False
 
     async def go(self) -> None:
         """Takes the job to its end. Raises Fenced when yet another owner took over."""
@@ -51,10 +50,10 @@ class Recovery:
             await run.undo(failed, journal.problem, journal.outcome, done)
             return
         start = self._resume_at(sealed)
-        why_not = self._why_not(sealed) or (run.why_stopping().problem if self._unsealed else None)
+        why_not = self._why_not(sealed) or (run.why_stopping().problem if run.unsealed else None)
         run.journal.watch.recovered(claimed.row, ROLLED_BACK if why_not else RESUMED)
         if why_not:
-            await run.back(self._furthest(start) if self._unsealed else start, why_not)
+            await run.back(self._furthest(start) if run.unsealed else start, why_not)
         else:
             await run.go(start)
 
@@ -108,7 +107,7 @@ class Recovery:
             except ApiError as error:
                 if self._run.stopping or self._claimed.row.cancel_requested:
                     log.warning("job %s: a host could not be sealed: %s", self._run.uuid, error)
-                    self._unsealed = True
+                    self._run.unsealed = True
                     return None
             await asyncio.sleep(wait)
             wait = min(wait * 2, LONGEST_PAUSE)

@@ -27,7 +27,8 @@ SHORTEST_ATTEMPT = 5.0  # seconds an undo has even when the time for all of them
 
 
 class Rollback:
-    """Takes a job that is RollingBack to its end. ``seconds``: how long one run tries before it leaves debts."""
+    """Takes a job that is RollingBack to its end. ``seconds``: how long one run tries before it leaves debts.
+    ``unsealed``: a host could not be asked, so that what an earlier owner sent may still come to it."""
 
     def __init__(
         self,
@@ -36,11 +37,14 @@ class Rollback:
         handle: JobHandle,
         now: Callable[[], float],
         seconds: float,
+        *,
+        unsealed: bool = False,
     ) -> None:
         assert claimed.flow is not None
         self._claimed, self._journal, self._handle = claimed, journal, handle
         self._flow, self._service = claimed.flow, claimed.spec.service
         self._now, self._limit = now, now() + seconds
+        self._unsealed = unsealed
         self._debts: list[str] = []
 
     async def go(self, failed: int, problem: Problem | None, outcome: JobState, undone_to: int) -> None:
@@ -59,8 +63,12 @@ class Rollback:
         step = self._flow.steps[index]
         if isinstance(step, TxStep):
             await self._journal.write(lambda tx: self._undo_sql(tx, step), back=True)
-        elif step.undo and (step.when is None or step.when(self._claimed.context)):
+        elif step.when is not None and not step.when(self._claimed.context):
+            return
+        elif step.undo:
             await self._undo_outside(index, order, step)
+        elif self._unsealed:
+            self._debts.append(f"{step.name}: its host could not be asked")
 
     async def _undo_outside(self, index: int, order: int, step: Step[Any, Any]) -> None:
         self._journal.live.step = f"undo {step.name}"
