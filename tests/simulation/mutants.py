@@ -259,6 +259,10 @@ def _what_was_recorded_is_all() -> list[Change]:
     return [(Recovery, "_furthest", lambda self, start: start)]
 
 
+def _hosts_that_are_away_count_as_asked() -> list[Change]:
+    return [(FlowRun, "unsealed", property(lambda self: False, lambda self, value: None))]
+
+
 MUTANTS: dict[str, Mutant] = {
     "memory": Mutant("agents do not remember results", _no_memory),
     "order": Mutant("agents do not refuse old orders", _no_order),
@@ -298,5 +302,6 @@ MUTANTS: dict[str, Mutant] = {
     "bug 16": Mutant("a VM on neither of two hosts is looked for for ever", _looked_for_again_and_again),
     "bug 17": Mutant("hosts refuse the undo of who took over", _attempts_begin_anew),
     "bug 20": Mutant("who takes over undoes what is recorded only", _what_was_recorded_is_all),
+    "bug 21": Mutant("hosts that are away count as asked", _hosts_that_are_away_count_as_asked),
     "bug 19": Mutant("who could not look takes hosts over later", _hosts_are_taken_over_in_the_next_round),
 }
