@@ -65,8 +65,11 @@ class EngineParts:
 class FlowRun:
     """One run of a claimed job's flow on this node. Implements JobHandle for its steps.
 
-    ``cancel()`` may be called at any time; the job then rolls back, unless it ends first.
+    ``cancel()`` may be called at any time; the job then rolls back, unless it ends first. ``unsealed``: a host could not
+    be asked what an earlier owner has begun there.
     """
+
+    unsealed = False
 
     def __init__(self, parts: EngineParts, claimed: Claimed) -> None:
         assert claimed.flow is not None
@@ -76,7 +79,6 @@ class FlowRun:
         self.journal = JobJournal(parts.db, parts.jobs, parts.clock, claimed)
         self._current: asyncio.Task[None] | None = None
         self._cancelled = False
-        self.unsealed = False  # a host could not be asked what an earlier owner has begun there
         self._index = 0
 
     # what steps see
