@@ -65,8 +65,8 @@ class EngineParts:
 class FlowRun:
     """One run of a claimed job's flow on this node. Implements JobHandle for its steps.
 
-    ``cancel()`` may be called at any time; the job then rolls back, unless it ends first. ``unsealed``: a host could not
-    be asked what an earlier owner has begun there.
+    ``cancel()`` may be called at any time; the job then rolls back, unless it ends first. ``unsealed``: a host could
+    not be asked what an earlier owner has begun there.
     """
 
     unsealed = False
