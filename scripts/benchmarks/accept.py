@@ -29,8 +29,8 @@ TITLE = "Changes accepted"
 ABOUT = """
 From the request to the durable 202. Ours is `POST /v1/zones` (over AMQP `zone.create`): authenticated, validated, the
 job's row committed; meanwhile the jobs accepted before are run as well, two at a time while requests wait, and the CPU
-is for each change until all have ended, as is the rate at which they are done. The floor is a bare ASGI application that parses the body, inserts one row and commits: no authentication, no
-validation, nothing is done afterwards.
+is for each change until all have ended, as is the rate at which they are done. The floor is a bare ASGI application
+that parses the body, inserts one row and commits: no authentication, no validation, nothing is done afterwards.
 """
 FLOOR = "bare ASGI, one row"
 AMQP, EMBEDDED, EMBEDDED_AMQP = f"{OURS} over AMQP", f"{OURS} embedded", f"{OURS} embedded over AMQP"
