@@ -77,13 +77,17 @@ class PostgresDatabase(SqlDatabase):
         return await to_its_end(task)
 
     async def _run(self, gate: Gate, engine: Engine, work: Callable[[Tx], T]) -> T:
+        if not self._met:
+            await self._meet(engine)
         async with gate.here:
-            if self._met:
-                result, committed = await green.run(lambda: self._attempts(engine, work))
-            else:
-                # SQLAlchemy's first connection holds a lock of threads while it asks the server who it is.
-                async with self._first.here:
-                    result, committed = await green.run(lambda: self._attempts(engine, work))
-                self._met = True
+            result, committed = await green.run(lambda: self._attempts(engine, work))
         tell(committed)
         return result
+
+    async def _meet(self, engine: Engine) -> None:
+        """Connects, while nobody else does: SQLAlchemy holds a lock of threads while it asks its first server who it
+        is."""
+        async with self._first.here:
+            if not self._met:
+                await green.run(lambda: self._attempts(engine, Tx.ping))
+                self._met = True

@@ -39,7 +39,7 @@ AT_HOST = (Phase.SENDING, Phase.BEGUN, Phase.DONE)
 
 # By the function that runs in the transaction: (while it is on its way, once it is committed).
 TRANSACTIONS = {
-    "Jobs.accept": (Phase.ACCEPTING, Phase.ACCEPTED),
+    "Reception._alone": (Phase.ACCEPTING, Phase.ACCEPTED),
     "Runner._claim": (Phase.CLAIMING, Phase.CLAIMED),
     "JobJournal.write": (Phase.FINISHING, Phase.FINISHED),  # the only one of a create that goes well
 }
