@@ -12,12 +12,15 @@ import asyncio
 import select
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from greenlet import getcurrent, greenlet  # type: ignore[import-untyped]
 
 T = TypeVar("T")
 CONNECT_SECONDS = 5.0
+# Not those of the loop, which resolve names of hosts: a database that does not answer would keep all of them.
+_blocked = ThreadPoolExecutor(16, "db-blocked")
 
 
 class Green(greenlet):  # type: ignore[misc]
@@ -70,7 +73,9 @@ def pause(seconds: float) -> None:
 def in_thread(work: Callable[[], T]) -> T:
     """``work``, which really blocks: the loop goes on meanwhile."""
     here = getcurrent()
-    return here.waits_for(asyncio.to_thread(work)) if isinstance(here, Green) else work()
+    if not isinstance(here, Green):
+        return work()
+    return here.waits_for(asyncio.get_running_loop().run_in_executor(_blocked, work))
 
 
 async def _ready(loop: asyncio.AbstractEventLoop, descriptor: int, reads: bool) -> None:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, TypeVar
 
 import msgspec
@@ -97,7 +98,7 @@ class Request:
     precondition: Callable[[Tx], None] | None = None
     beside: Callable[[Tx, Job], None] | None = None
 
-    @property
+    @cached_property
     def payload(self) -> bytes:
         return msgspec.json.encode(self.msg)
 
@@ -150,6 +151,8 @@ class Acceptance:
         free = self._jobs.try_enqueue(tx, targets) if targets else set()
         entered = [request for request in requests if request.target is None or request.target in free]
         answers, fresh = self._judge_all(tx, entered)
+        # Who inserts a key waits for another node that has just inserted it: in one order, or they wait for each other.
+        fresh.sort(key=lambda request: (request.caller.account_uuid, request.key or ""))
         seqs = self._jobs.insert_all(tx, [self._row(tx, request) for request in fresh])
         for request in fresh:
             answers[request.job_uuid] = _or_refusal(self._inserted, tx, request, seqs.get(request.job_uuid))

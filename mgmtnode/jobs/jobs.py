@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import msgspec
 
@@ -57,6 +57,17 @@ Started = tuple[str, str]
 """A job that somebody has begun, and its resource."""
 
 
+class Options(TypedDict, total=False):
+    """Of a request for a job, see ``Jobs.accept``. ``deadline``: seconds from now."""
+
+    key: str | None
+    parent: str | None
+    origin: str
+    deadline: float | None
+    precondition: Callable[[Tx], None] | None
+    beside: Callable[[Tx, Job], None] | None
+
+
 class Jobs:
     """``specs`` by API name. ``runner`` is set once this node has an incarnation to claim with."""
 
@@ -90,36 +101,19 @@ class Jobs:
         """Called once the services are bound and ``specs`` is complete."""
         self._by_type = {spec.message: spec for spec in self._specs.values()}
 
-    async def accept(
-        self,
-        msg: ApiJob[Any],
-        caller: Caller,
-        *,
-        key: str | None = None,
-        parent: str | None = None,
-        origin: str = "",
-        deadline: float | None = None,
-        precondition: Callable[[Tx], None] | None = None,
-        beside: Callable[[Tx, Job], None] | None = None,
-    ) -> Job:
+    async def accept(self, msg: ApiJob[Any], caller: Caller, **options: Unpack[Options]) -> Job:
         """The accepted job, durable; or, for a known ``key``, the one accepted before. Raises what refuses it, and
         what ``precondition`` raises; with one, nothing may be about to change the resource. ``beside`` writes what
         has to be durable together with the job, new or known."""
-        if parent is None and self.runner is not None and len(self.runner) >= self._config.get(JOB_OPEN):
+        if (
+            options.get("parent") is None
+            and self.runner is not None
+            and len(self.runner) >= self._config.get(JOB_OPEN)
+        ):
             raise OVERLOADED.error("this node has too many open jobs", retry_after=2.0)
         uuid = self._uuids.draw()
         with self._jobs.watch.accepting(msg.api.name, uuid):
-            request = self.request(
-                uuid,
-                msg,
-                caller,
-                key=key,
-                parent=parent,
-                origin=origin,
-                deadline=deadline,
-                precondition=precondition,
-                beside=beside,
-            )
+            request = self.request(uuid, msg, caller, **options)
             accepted = await self.reception.accept(request)
             self._jobs.watch.accepted(accepted.job)
         if accepted.seq:
@@ -258,7 +252,9 @@ class Jobs:
             below = [uuid for child in children for uuid in self._jobs.family(tx, child)]
             return children, self._stop(tx, below)
 
-        look: Callable[[Tx], list[str]] = lambda tx: self._jobs.children(tx, parent_uuid, but=but)  # noqa: E731
+        def look(tx: Tx) -> list[str]:
+            return self._jobs.children(tx, parent_uuid, but=but)
+
         if not await outlast(lambda: self._db.read(look), EVER):
             return
         children, running = await outlast(lambda: self._db.write(stop), EVER)
@@ -277,19 +273,7 @@ class Jobs:
         if self.runner is not None:
             self.runner.offer(seq, uuid, resource_uuid)
 
-    def request(
-        self,
-        job_uuid: str,
-        msg: ApiJob[Any],
-        caller: Caller,
-        *,
-        key: str | None = None,
-        parent: str | None = None,
-        origin: str = "",
-        deadline: float | None = None,
-        precondition: Callable[[Tx], None] | None = None,
-        beside: Callable[[Tx, Job], None] | None = None,
-    ) -> Request:
+    def request(self, job_uuid: str, msg: ApiJob[Any], caller: Caller, **options: Unpack[Options]) -> Request:
         """What ``accept`` is asked for; nothing is accepted yet."""
         spec = self._by_type.get(type(msg))
         if spec is None:
@@ -301,14 +285,14 @@ class Jobs:
             caller=caller,
             job_uuid=job_uuid,
             resource_uuid=self._draw() if spec.message.creates else getattr(msg, spec.message.target),
-            key=key,
-            parent=parent,
-            origin=origin,
-            deadline=deadline or float(self._config.get(JOB_DEADLINE)),
+            key=options.get("key"),
+            parent=options.get("parent"),
+            origin=options.get("origin", ""),
+            deadline=options.get("deadline") or float(self._config.get(JOB_DEADLINE)),
             trace=context.trace,
             span=context.span,
-            precondition=precondition,
-            beside=beside,
+            precondition=options.get("precondition"),
+            beside=options.get("beside"),
         )
 
     def _draw(self) -> str:

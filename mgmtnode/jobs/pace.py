@@ -9,9 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-MOST = (
-    32  # claims at once; more would only wait in the queue of the database's threads, before everybody else
-)
+MOST = 32  # claims at once; more would only wait for a connection to the database, before everybody else
 WHILE_BUSY = 2  # while requests wait to be accepted: few, and never none
 
 

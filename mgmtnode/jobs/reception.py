@@ -23,6 +23,7 @@ from mgmtnode.jobs.acceptance import Acceptance, Accepted, Request
 log = logging.getLogger(__name__)
 LANES = 4
 TOGETHER = 64  # requests in one transaction at most; bounds how long the first of them waits for the last
+TOGETHER_BYTES = 1 << 20  # of their payloads, beyond which no other joins: they go in one statement
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,11 +95,13 @@ class Reception:
         guests: list[Guest] = []
         left: deque[Guest] = deque()
         taken = set(self._at_work)
-        while self._queue and len(guests) < TOGETHER:
+        size = 0
+        while self._queue and len(guests) < TOGETHER and size < TOGETHER_BYTES:
             guest = self._queue.popleft()
             target = guest.request.target
             if target is None or target not in taken:
                 guests.append(guest)
+                size += len(guest.request.payload)
             else:
                 left.append(guest)
             if target is not None:

@@ -186,6 +186,8 @@ class Runner:
         db, claims = self._parts.db, self._claims
         await self._gate()
         async with self._pace:
+            if self._barred(resource_uuid):  # by now: it has waited for its turn
+                return Outcome(Verdict.GONE)
             return await outlast(lambda: db.write(lambda tx: claims.claim(tx, uuid, resource_uuid, begin)))
 
     async def _go_on(self, claimed: Claimed, verdict: Verdict) -> None:

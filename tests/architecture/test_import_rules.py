@@ -38,6 +38,7 @@ VIOLATIONS = [
     ("owner-alembic", "services/zone/planted.py", "from alembic import op"),
     ("owner-prometheus", "services/zone/planted.py", "import prometheus_client"),
     ("owner-opentelemetry", "mgmtnode/telemetry/planted.py", "from opentelemetry import trace"),
+    ("owner-greenlet", "mgmtnode/db/planted.py", "from greenlet import greenlet"),
     ("owner-psycopg2", "services/zone/planted.py", "import psycopg2"),
     ("owner-sqlalchemy", "services/zone/service.py", "import sqlalchemy"),
     ("owner-sqlalchemy", "mgmtnode/jobs/planted.py", "from sqlalchemy import text"),

@@ -19,6 +19,7 @@ TABLE = re.compile(rf"\b({'|'.join(NAMES)})\b")
 # Wherever it stands: a WITH may write, too. Not «do update set», nor «for update of».
 TARGET = re.compile(r"\b(?:insert\s+into\s+(\w+)|update\s+(\w+)\s+set|delete\s+from\s+(\w+))\b")
 ADVISORY = "advisory locks"
+ADVISORY_LOCK = re.compile(r"\bpg_(try_)?advisory_")
 NUMBERS = "numbers of transactions"
 PARENTS = {
     table.name: frozenset(key.column.table.name for key in table.foreign_keys)
@@ -62,7 +63,7 @@ def of_statement(sql: str) -> Access:
     text = sql.lower()
     assert not text.startswith("execute"), "nobody can see what that does"
     tables = frozenset(TABLE.findall(text))
-    if "pg_advisory" in text:
+    if ADVISORY_LOCK.search(text):
         return Access(sql, tables, frozenset({ADVISORY}))
     if "pg_terminate_backend" in text:
         return Access(sql, tables, kills=True)

@@ -12,7 +12,7 @@ from mgmtnode.events import repository as events
 from mgmtnode.jobs import repository as jobs
 from mgmtnode.testing.servers import PostgresServer
 from tests.interleavings import audit
-from tests.interleavings.accesses import of_statement
+from tests.interleavings.accesses import ADVISORY, of_statement
 from tests.interleavings.mutants import MUTANTS
 from tests.interleavings.orders import Explorer
 from tests.interleavings.playing import Theatre, theatre
@@ -30,6 +30,9 @@ QUICK = (
     "step end, cancel",
     "accept, accept under one key",
     "accept, accept a create under one key",
+    "accept two together, accept and claim",
+    "accept two together, accept them in the other order",
+    "accept together under one key, accept",
     "accept where nothing may wait, accept",
     "owe the end, finish, tell",
     "claim, evict and claim",
@@ -103,6 +106,7 @@ def test_orders_that_are_left_out_come_to_what_others_come_to(name: str, stage: 
         (events.RAISE_AND_APPEND, {"resource", "event"}),
         (jobs.EPOCH, {"ring_slot"}),
         (jobs.LOOK, set()),
+        (jobs.TRY_ENQUEUE, {ADVISORY}),
     ],
 )
 def test_all_tables_that_one_statement_writes_are_seen(statement: Executable, written: set[str]) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
+from mgmtnode.db.session import Tx
 from mgmtnode.db.tables import job
 from mgmtnode.errors import DATABASE_DOWN, ApiError
+from mgmtnode.jobs import reception
 from mgmtnode.jobs.acceptance import JOB_QUEUE, JobSpec
 from mgmtnode.jobs.job import Job
 from mgmtnode.jobs.pace import MOST, WHILE_BUSY, Pace
 from mgmtnode.jobs.reception import LANES, TOGETHER
+from mgmtnode.jobs.repository import JobRepository
 from tests.virtual_time import run
 from tests.workshop.contract import MakeGadget, PolishGadget, TouchGadget
 from tests.workshop.world import ME, Core, World
@@ -35,7 +38,7 @@ def take_time(core: Core) -> None:
     core.db.write = slow  # type: ignore[method-assign]
 
 
-async def at_once(accepting: Sequence[Awaitable[Job]]) -> Answers:
+async def at_once(accepting: Iterable[Awaitable[Job]]) -> Answers:
     return await asyncio.gather(*accepting, return_exceptions=True)
 
 
@@ -51,20 +54,21 @@ def codes(answers: Answers) -> list[str]:
     ]
 
 
-def story_of(world: World, story: Callable[[Core], Awaitable[None]]) -> None:
+def story_of(world: World, story: Callable[[Core, str], Awaitable[None]]) -> None:
+    """``story`` gets a gadget that is there."""
+
     async def told() -> None:
         async with world.life() as core:
-            uuid = (await core.run(MakeGadget(name="there"))).resource_uuid
-            core.there = uuid  # type: ignore[attr-defined]
+            there = (await core.run(MakeGadget(name="there"))).resource_uuid
             take_time(core)
             core.db.commits = 0
-            await story(core)
+            await story(core, there)
 
     run(told)
 
 
 def test_what_comes_while_all_lanes_are_in_use_shares_a_commit(world: World) -> None:
-    async def story(core: Core) -> None:
+    async def story(core: Core, there: str) -> None:
         makes = [core.jobs.accept(MakeGadget(name=f"g{n}"), ME) for n in range(LANES + TOGETHER + 5)]
         answers = await at_once(makes)
         assert codes(answers) == [""] * len(makes)
@@ -76,8 +80,8 @@ def test_what_comes_while_all_lanes_are_in_use_shares_a_commit(world: World) -> 
 
 
 def test_a_refusal_is_one_requests_own(world: World) -> None:
-    async def story(core: Core) -> None:
-        wanted = [TouchGadget(uuid=core.there), TouchGadget(uuid=NOBODY), MakeGadget(name="g")]  # type: ignore[attr-defined]
+    async def story(core: Core, there: str) -> None:
+        wanted = [TouchGadget(uuid=there), TouchGadget(uuid=NOBODY), MakeGadget(name="g")]
         answers = await at_once([*busy(core), *(core.jobs.accept(msg, ME) for msg in wanted)])
         assert codes(answers[LANES:]) == ["", "core.not-found", ""]
         assert core.db.commits == LANES + 1
@@ -86,7 +90,7 @@ def test_a_refusal_is_one_requests_own(world: World) -> None:
 
 
 def test_one_key_is_one_job_in_one_transaction_too(world: World) -> None:
-    async def story(core: Core) -> None:
+    async def story(core: Core, there: str) -> None:
         names = ("one", "one", "other")
         makes = [core.jobs.accept(MakeGadget(name=name), ME, key="k") for name in names]
         first, again, other = (await at_once([*busy(core), *makes]))[LANES:]
@@ -103,9 +107,9 @@ def test_one_key_is_one_job_in_one_transaction_too(world: World) -> None:
 
 
 def test_requests_for_one_resource_are_accepted_as_they_came_and_within_its_limit(world: World) -> None:
-    async def story(core: Core) -> None:
+    async def story(core: Core, there: str) -> None:
         core.parts.context.config._values[JOB_QUEUE.name] = 3
-        polishes = [core.jobs.accept(PolishGadget(uuid=core.there), ME) for _ in range(5)]  # type: ignore[attr-defined]
+        polishes = [core.jobs.accept(PolishGadget(uuid=there), ME) for _ in range(5)]
         answers = (await at_once([*busy(core), *polishes]))[LANES:]
         assert codes(answers) == ["", "", "", "core.queue-full", "core.queue-full"]
         jobs = [answer.uuid for answer in answers if isinstance(answer, Job)]
@@ -116,21 +120,53 @@ def test_requests_for_one_resource_are_accepted_as_they_came_and_within_its_limi
 
 
 def test_a_bug_of_one_validator_is_not_the_others_fault(world: World) -> None:
-    async def story(core: Core) -> None:
+    async def story(core: Core, there: str) -> None:
         def broken(tx: Any, msg: Any, caller: Any) -> None:
             raise RuntimeError("the validator has a bug")
 
         spec: JobSpec = core.jobs._by_type[TouchGadget]
         spec.validators.append(broken)
-        wanted = [MakeGadget(name="g"), TouchGadget(uuid=core.there), MakeGadget(name="h")]  # type: ignore[attr-defined]
+        wanted = [MakeGadget(name="g"), TouchGadget(uuid=there), MakeGadget(name="h")]
         answers = (await at_once([*busy(core), *(core.jobs.accept(msg, ME) for msg in wanted)]))[LANES:]
         assert codes(answers) == ["", "RuntimeError('the validator has a bug')", ""]
 
     story_of(world, story)
 
 
+def test_rows_are_inserted_in_the_order_of_their_keys(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two nodes to which clients repeat the same requests would wait for each other's keys otherwise."""
+    inserted: list[list[str | None]] = []
+    insert_all = JobRepository.insert_all
+
+    def watched(self: JobRepository, tx: Tx, rows: Sequence[dict[str, Any]]) -> dict[str, int]:
+        inserted.append([row["idempotency_key"] for row in rows])
+        return insert_all(self, tx, rows)
+
+    monkeypatch.setattr(JobRepository, "insert_all", watched)
+
+    async def story(core: Core, there: str) -> None:
+        makes = [core.jobs.accept(MakeGadget(name="g"), ME, key=key) for key in ("c", "a", "b")]
+        assert codes(await at_once([*busy(core), *makes])) == [""] * (LANES + 3)
+        assert inserted == [["a", "b", "c"]]
+
+    story_of(world, story)
+
+
+def test_what_would_make_one_statement_too_large_goes_in_several(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reception, "TOGETHER_BYTES", 1)
+
+    async def story(core: Core, there: str) -> None:
+        answers = await at_once(core.jobs.accept(MakeGadget(name="g"), ME) for _ in range(LANES + 3))
+        assert codes(answers) == [""] * (LANES + 3)
+        assert core.db.commits == LANES + 3
+
+    story_of(world, story)
+
+
 def test_while_the_database_is_away_all_hear_of_it(world: World) -> None:
-    async def story(core: Core) -> None:
+    async def story(core: Core, there: str) -> None:
         core.db.down = True
         answers = await at_once([core.jobs.accept(MakeGadget(name="g"), ME) for _ in range(LANES + 3)])
         assert codes(answers) == [DATABASE_DOWN.id] * (LANES + 3)
@@ -141,7 +177,7 @@ def test_while_the_database_is_away_all_hear_of_it(world: World) -> None:
 
 
 def test_who_gives_up_waiting_is_not_accepted_and_who_is_being_accepted_goes_when_it_is(world: World) -> None:
-    async def story(core: Core) -> None:
+    async def story(core: Core, there: str) -> None:
         first = [asyncio.ensure_future(accepting) for accepting in busy(core)]
         waits = asyncio.ensure_future(core.jobs.accept(MakeGadget(name="waits"), ME))
         goes = asyncio.ensure_future(core.jobs.accept(MakeGadget(name="goes"), ME))

@@ -12,6 +12,7 @@ from mgmtnode.bus.message import ApiJob
 from mgmtnode.errors import ApiError
 from mgmtnode.jobs.acceptance import JOB_QUEUE
 from mgmtnode.jobs.job import Caller, Job, JobState
+from mgmtnode.jobs.pace import WHILE_BUSY, Pace
 from mgmtnode.ring.slots import slot_of
 from mgmtnode.schema import Uuid
 from tests.virtual_time import run
@@ -86,6 +87,29 @@ def test_jobs_that_are_announced_in_the_wrong_order_run_in_the_right_one(world: 
 
     run(story)
     world.check_quiet()
+
+
+def test_what_waits_for_its_turn_to_begin_does_not_begin_in_slots_that_move(world: World) -> None:
+    async def story() -> None:
+        async with world.life() as core:
+            uuid, runner = await gadget(core), core.jobs.runner
+            assert runner is not None
+            runner._pace = Pace(lambda: True)
+            others = [runner._pace for _ in range(WHILE_BUSY)]
+            for other in others:
+                await other.__aenter__()
+            job = await core.accept(TouchGadget(uuid=uuid))
+            await asyncio.sleep(1)
+            runner.hold([slot_of(uuid)])
+            for other in others:
+                await other.__aexit__()
+            assert await runner.suspend([slot_of(uuid)], 5.0) == []
+            assert world.row(job.uuid).state == JobState.PENDING
+            runner.release([slot_of(uuid)])
+            await core.jobs.sweep()
+            assert (await core.end(job)).state is JobState.SUCCEEDED
+
+    run(story)
 
 
 def test_the_same_key_and_request_give_the_same_job_and_another_request_is_refused(world: World) -> None:
