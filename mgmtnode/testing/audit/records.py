@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 from uuid import UUID
+
+from sqlalchemy import Connection
 
 from mgmtnode.db.engine import open_database
 from mgmtnode.ports import SystemClock
@@ -31,19 +34,24 @@ class Records:
         self._engine.dispose()
 
     def rows(self, sql: str) -> list[Row]:
-        """The rows of one query, on a connection of its own, as the server may be restarted between two; uuids are
-        texts."""
-        try:
-            with self._engine.connect() as connection:
-                return [tuple(map(_plain, row)) for row in connection.exec_driver_sql(sql)]
-        finally:
-            self._engine.dispose()
+        """The rows of one query; uuids are texts."""
+        with self._connected() as connection:
+            return [tuple(map(_plain, row)) for row in connection.exec_driver_sql(sql)]
 
     def run(self, statements: Sequence[str]) -> None:
         """Commits them all or none."""
-        with self._engine.begin() as connection:
+        with self._connected() as connection, connection.begin():
             for statement in statements:
                 connection.exec_driver_sql(statement)
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """A connection of its own, as the server may be restarted before the next."""
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        finally:
+            self._engine.dispose()
 
     def on_hosts(self) -> Placed:
         """What is on the hosts that the database knows."""
