@@ -1,18 +1,17 @@
-"""The transport over RabbitMQ. kombu blocks, so it lives here, in two threads, and nowhere else.
+"""The transport over RabbitMQ, through kombu: two connections, both on the event loop.
 
-    AmqpTransport    the event loop's side
-      Publisher      one thread, one connection: sends batches, hears which ones nobody could take
-      Listener       one thread, one connection: declares this node's queue and reads it
+    AmqpTransport
+      Publisher      sends batches, hears which ones nobody could take
+      Listener       declares this node's queue and reads it
 
-Two connections, because publishing reads frames too: on a shared one the two re-enter each other without end,
-and a broker short of memory stops reading from publishers.
+Two, because publishing reads frames too: on a shared one the two re-enter each other without end, and a broker short of
+memory stops reading from publishers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import select
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -32,15 +31,13 @@ log = logging.getLogger(__name__)
 EVENTS = "mgmtnode.bus.events"
 CONTENT_TYPE = "application/json"
 START_TIMEOUT = 5.0
-PUBLISHES_A_TURN = 100
-BATCHES_A_TURN = 100
+PUBLISHES_A_TURN, BYTES_A_TURN = 100, 1 << 20
 
 QUEUE_EXPIRES = 60.0  # seconds without a consumer until the broker deletes the queue of a dead incarnation
 MESSAGE_TTL = 60.0
 QUEUE_LENGTH = 100_000
 MAX_BUFFERED_BYTES = 32 << 20
 MAX_BUFFERED_SECONDS = 30.0
-MAX_UNREAD_BYTES = 32 << 20
 
 
 class Outbound(NamedTuple):
@@ -60,14 +57,11 @@ class Publisher(AmqpLink):
         self.blocked = False
         self._returned = returned
         self._queue: deque[Outbound] = deque()
-        self._put_bytes = self._gone_bytes = 0  # each is written by one thread only
-
-    @property
-    def buffered_bytes(self) -> int:
-        return self._put_bytes - self._gone_bytes
+        self._leaving = 0  # how many of its first are with the stream
+        self.buffered_bytes = 0
 
     def put(self, outbound: Outbound) -> None:
-        self._put_bytes += len(outbound.body)
+        self.buffered_bytes += len(outbound.body)
         self._queue.append(outbound)
         self.wake()
 
@@ -78,19 +72,32 @@ class Publisher(AmqpLink):
         self.channel.events["basic_return"].add(self._on_return)
         Exchange(EVENTS, type="fanout", durable=True)(self.channel).declare()
 
-    def _work(self) -> None:
+    def begun(self) -> None:
+        self._leaving = 0
+
+    def work(self) -> None:
+        self._drop_stale()
+        written = 0
+        while self.has_work() and self._leaving < PUBLISHES_A_TURN and written < BYTES_A_TURN:
+            outbound = self._queue[self._leaving]
+            self._leaving += 1
+            written += len(outbound.body)
+            self._publish(outbound)
+
+    def flushed(self) -> None:
+        """They are taken off only once they have gone: a connection that breaks under them does not lose them."""
+        for _ in range(self._leaving):
+            self._drop()
+        self._leaving = 0
+
+    def _drop_stale(self) -> None:
         stale = time.monotonic() - MAX_BUFFERED_SECONDS
-        for _ in range(PUBLISHES_A_TURN):
-            if not self._has_work():
-                return
-            # It is taken off only once it has gone: a connection that breaks under it does not lose it.
-            outbound = self._queue[0]
-            if outbound.since < stale:
-                self.counts["stale"] += 1
-            else:
-                self._publish(outbound)
-            self._queue.popleft()
-            self._gone_bytes += len(outbound.body)
+        while self.has_work() and self._queue[0].since < stale:
+            self.counts["stale"] += 1
+            self._drop()
+
+    def _drop(self) -> None:
+        self.buffered_bytes -= len(self._queue.popleft().body)
 
     def _publish(self, outbound: Outbound) -> None:
         message = self.channel.prepare_message(
@@ -104,10 +111,10 @@ class Publisher(AmqpLink):
         self.counts["sent"] += 1
         self.counts["sent_bytes"] += len(outbound.body)
 
-    def _has_work(self) -> bool:
-        return bool(self._queue) and not self.blocked
+    def has_work(self) -> bool:
+        return len(self._queue) > self._leaving and not self.blocked
 
-    def _finished(self) -> bool:
+    def finished(self) -> bool:
         return self.late or (self.leaving and not self._queue)
 
     def _on_return(self, error: object, exchange: str, key: str, message: Any) -> None:
@@ -117,12 +124,12 @@ class Publisher(AmqpLink):
     def _on_blocked(self, reason: str) -> None:
         super()._on_blocked(reason)
         self.blocked = True
-        self._changed()
+        self._tell()
 
     def _on_unblocked(self) -> None:
         super()._on_unblocked()
         self.blocked = False
-        self._changed()
+        self._tell()
 
 
 class Listener(AmqpLink):
@@ -133,14 +140,14 @@ class Listener(AmqpLink):
     connection is gone.
     """
 
-    def __init__(self, address: str, broker: Broker, changed: Callable[[], None], inbox: Inflow) -> None:
+    def __init__(
+        self, address: str, broker: Broker, changed: Callable[[], None], take: Callable[[bytes], None]
+    ) -> None:
         super().__init__(f"{address} in", broker, changed)
-        self._address, self._inbox = address, inbox
-        self._watching = True
+        self._address, self._take = address, take
         self._consumer: Any = None
 
     def _open(self, connection: Any) -> None:
-        self._watching = True
         self.channel = connection.channel()
         self.channel.auto_decode = False
         queue = Queue(
@@ -162,13 +169,13 @@ class Listener(AmqpLink):
             on_message=self._on_message,
             on_decode_error=self._on_decode_error,
         )
-        self._consumer.consume()
+        self._consumer.consume()  # what comes from now on is read on the loop
 
     def _on_message(self, message: Any) -> None:
         if message.content_type == CONTENT_TYPE:
             self.counts["received"] += 1
             self.counts["received_bytes"] += len(message.body)
-            self._inbox.put("", bytes(message.body))
+            self._take(bytes(message.body))
         else:
             self.counts["foreign"] += 1
 
@@ -176,84 +183,24 @@ class Listener(AmqpLink):
         self.counts["undecodable"] += 1
         log.warning("%s: a message cannot be decoded: %s", self.name, error)
 
-    def _may_read(self) -> bool:
-        return self._inbox.unread < MAX_UNREAD_BYTES
-
-    def _watch(self, poll: select.poll, connection: Any) -> None:
-        """While the event loop lags behind, the socket is left alone: the broker keeps what is not read."""
-        if self._watching != self._may_read():
-            self._watching = not self._watching
-            poll.modify(connection.sock, select.POLLIN if self._watching else 0)
-
-    def _tick(self, connection: Any) -> None:
-        if self._watching:
-            super()._tick(connection)
-        else:
-            connection.send_heartbeat()  # the broker's heartbeats lie unread: it must not be taken for dead
-
     def _close(self, connection: Any) -> None:
         self._consumer.cancel()
         self.channel.queue_delete(self._address)
         super()._close(connection)
 
 
-class Inflow:
-    """From the threads to the loop: batches that came ("" as destination) or came back, many a wake-up."""
-
-    def __init__(self) -> None:
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.receiver: Receiver | None = None
-        self._batches: deque[tuple[str, bytes]] = deque()
-        self._put_bytes = self._taken_bytes = 0
-        self._scheduled = False
-
-    @property
-    def unread(self) -> int:
-        return self._put_bytes - self._taken_bytes
-
-    def put(self, destination: str, batch: bytes) -> None:
-        """From a thread."""
-        self._put_bytes += len(batch)
-        self._batches.append((destination, batch))
-        if not self._scheduled:
-            self._scheduled = True
-            self.soon(self._take)
-
-    def soon(self, callback: Callable[[], None]) -> None:
-        try:
-            if self.loop is not None:
-                self.loop.call_soon_threadsafe(callback)
-        except RuntimeError:
-            return  # the loop is closed: the process ends
-
-    def _take(self) -> None:
-        self._scheduled = False
-        for _ in range(min(BATCHES_A_TURN, len(self._batches))):
-            destination, batch = self._batches.popleft()
-            self._taken_bytes += len(batch)
-            if self.receiver is None:
-                continue
-            if destination:
-                self.receiver.on_undeliverable(destination, batch)
-            else:
-                self.receiver.on_batch(batch)
-        if self._batches and not self._scheduled:
-            self._scheduled = True
-            self.soon(self._take)
-
-
 class AmqpTransport:
     """``url``: one or more brokers of one cluster, separated by semicolons. Bounds: MAX_BUFFERED_BYTES that
-    wait to leave, MAX_UNREAD_BYTES that wait for the loop, QUEUE_LENGTH and MESSAGE_TTL in the broker."""
+    wait to leave; QUEUE_LENGTH and MESSAGE_TTL in the broker, where all stays that the loop is too slow to read."""
 
     def __init__(self, url: str, address: str, *, rng: Rng, ca: str = "") -> None:
         broker = Broker(url, rng, ca)
         self._address = address
-        self._inflow = Inflow()
+        self._receiver: Receiver | None = None
         self._changes = asyncio.Event()
         self._sessions: tuple[int, int] | None = None
-        self._publisher = Publisher(f"{address} out", broker, self._changed, self._inflow.put)
-        self._listener = Listener(address, broker, self._changed, self._inflow)
+        self._publisher = Publisher(f"{address} out", broker, self._changed, self._on_undeliverable)
+        self._listener = Listener(address, broker, self._changed, self._on_batch)
 
     @property
     def address(self) -> str:
@@ -287,7 +234,7 @@ class AmqpTransport:
         )
 
     async def start(self, receiver: Receiver) -> None:
-        self._inflow.receiver, self._inflow.loop = receiver, asyncio.get_running_loop()
+        self._receiver = receiver
         self._listener.start()
         self._publisher.start()
         if not await self._until(self._connected, START_TIMEOUT):
@@ -297,7 +244,7 @@ class AmqpTransport:
         self._listener.stop()
         self._publisher.stop()
         await self._until(lambda: self._publisher.ended and self._listener.ended, 2 * STOP_TIMEOUT)
-        self._inflow.receiver = None
+        self._receiver = None
 
     def renew(self) -> None:
         self._listener.renew()
@@ -327,15 +274,20 @@ class AmqpTransport:
             return False
         return True
 
-    def _changed(self) -> None:
-        self._inflow.soon(self._notice)
+    def _on_batch(self, batch: bytes) -> None:
+        if self._receiver is not None:
+            self._receiver.on_batch(batch)
 
-    def _notice(self) -> None:
+    def _on_undeliverable(self, destination: str, batch: bytes) -> None:
+        if self._receiver is not None:
+            self._receiver.on_undeliverable(destination, batch)
+
+    def _changed(self) -> None:
         self._changes.set()
         if not self._connected():
             return
-        # Counted, because a link can be lost and back before the loop hears of either.
+        # Counted, because one link can be lost and back before the other is.
         sessions = (self._publisher.sessions, self._listener.sessions)
         before, self._sessions = self._sessions, sessions
-        if before not in (None, sessions) and self._inflow.receiver is not None:
-            self._inflow.receiver.on_reconnected()
+        if before not in (None, sessions) and self._receiver is not None:
+            self._receiver.on_reconnected()

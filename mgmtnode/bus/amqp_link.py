@@ -13,9 +13,12 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from amqp.exceptions import AMQPError
+from amqp.spec import Basic
 from kombu.connection import Connection
 
-from mgmtnode.bus.link import SOCKET_TIMEOUT, Link
+from mgmtnode.bus.link import Link
+from mgmtnode.bus.session import SEND_TIMEOUT
+from mgmtnode.bus.stream import Stream
 from mgmtnode.ports import Rng
 
 log = logging.getLogger(__name__)
@@ -50,10 +53,11 @@ class AmqpLink(Link):
         super().__init__(name, broker.rng, changed)
         self._urls = [part.strip() for part in broker.url.split(";") if part.strip()]
         self._ca = broker.ca or None
-        self.counts: Counter[str] = Counter(
-            dict.fromkeys(COUNTED, 0)
-        )  # read by the loop's thread: it never grows
+        self.counts: Counter[str] = Counter(dict.fromkeys(COUNTED, 0))
         self.channel: Any = None
+        self._connection: Any = None
+        self._transport: Any = None
+        self._own: tuple[Any, Any, Any]
 
     def _connect(self) -> Any:
         url = self._urls[self.failures % len(self._urls)]
@@ -63,13 +67,51 @@ class AmqpLink(Link):
             heartbeat=HEARTBEAT,
             connect_timeout=CONNECT_TIMEOUT,
             transport_options={
-                "socket_settings": {socket.TCP_USER_TIMEOUT: int(SOCKET_TIMEOUT * 1000)},
+                "socket_settings": {socket.TCP_USER_TIMEOUT: int(SEND_TIMEOUT * 1000)},
                 "client_properties": {"connection_name": self.name},
                 "on_blocked": self._on_blocked,
                 "on_unblocked": self._on_unblocked,
             },
         )
         return client.transport.establish_connection()
+
+    def _close(self, connection: Any) -> None:
+        connection.close()
+
+    def _attach(self, connection: Any) -> Stream:
+        """py-amqp reads by its transport's ``_quick_recv`` and writes by ``_write``; it keeps what has come of a
+        frame when no more is there."""
+        transport, stream = connection.transport, Stream(connection.sock)
+        self._connection, self._transport = connection, transport
+        self._own = (transport.sock, transport._quick_recv, transport._write)
+        transport.sock, transport._quick_recv, transport._write = stream, stream.recv, stream.sendall
+        return stream
+
+    def _detach(self) -> None:
+        transport = self._transport
+        transport.sock, transport._quick_recv, transport._write = self._own
+
+    def _collect(self, connection: Any) -> None:
+        super()._collect(connection)
+        if self._transport is not None:
+            self._transport.close()  # which py-amqp believes to be done if it was the broker that closed
+            self._transport = None
+
+    def read(self) -> None:
+        connection = self._connection
+        while True:
+            try:
+                frame = connection.transport.read_frame()
+            except TimeoutError:
+                return
+            connection.on_inbound_frame(frame)
+
+    def _set_prefetch(self, count: int) -> None:
+        """Of consumers that begin from now on. Unlike ``basic_qos`` it does not wait for the broker."""
+        self.channel.send_method(Basic.Qos, "lBb", (0, count, False))
+
+    def tick(self) -> None:
+        self._connection.heartbeat_tick(rate=2)
 
     def _tls(self) -> dict[str, Any]:
         """For py-amqp, which looks at the name in the certificate only where it is given one; kombu fills in the
@@ -81,3 +123,7 @@ class AmqpLink(Link):
 
     def _on_unblocked(self) -> None:
         log.info("%s: the broker takes messages again", self.name)
+
+    def _tell(self) -> None:
+        if self.connected:  # before, this is the thread that connects
+            self._changed()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,36 +61,36 @@ def test_a_routing_key_that_is_no_text_names_no_api(cloud: Cloud, outside: Outsi
 
 
 def test_a_message_that_breaks_every_connection_is_buried_alone(rabbit_url: str) -> None:
-    """A fault nobody thought of, in the thread that reads."""
+    """A fault nobody thought of, where messages are read."""
     read: Counter[str] = Counter()
-    done = threading.Event()
 
-    def deliver(delivery: Delivery) -> None:
-        read[delivery.key] += 1
-        if delivery.key == "poison":
-            raise ZeroDivisionError
-        intake.settle(delivery, Verdict.DONE)
-        if delivery.key == "last":
-            done.set()
+    async def take() -> None:
+        done = asyncio.Event()
+
+        def deliver(delivery: Delivery) -> None:
+            read[delivery.key] += 1
+            if delivery.key == "poison":
+                raise ZeroDivisionError
+            intake.settle(delivery, Verdict.DONE)
+            if delivery.key == "last":
+                done.set()
+
+        broker = Broker(rabbit_url, SystemRng())
+        intake = Intake(
+            "test", broker, lambda: None, prefetch=64, deliver=deliver, open_for_more=lambda: True
+        )
+        intake.start()
+        await asyncio.wait_for(done.wait(), 60)
+        await asyncio.to_thread(until, lambda: outside.depth(topology.DEAD) == 1)
+        intake.stop()
+        await asyncio.to_thread(until, lambda: intake.ended)
 
     poison.declare(rabbit_url)
     outside = Outside(rabbit_url, "")
     good = [f"good-{n}" for n in range(40)]
     for key in [*good[:20], "poison", *good[20:], "last"]:
         outside.publish(key)
-    intake = Intake(
-        "test",
-        Broker(rabbit_url, SystemRng()),
-        lambda: None,
-        prefetch=64,
-        deliver=deliver,
-        open_for_more=lambda: True,
-    )
-    intake.start()
-    assert done.wait(60), read
-    until(lambda: outside.depth(topology.DEAD) == 1)
-    intake.stop()
-    until(lambda: intake.ended)
+    asyncio.run(take())
     assert read["poison"] == topology.DELIVERY_LIMIT + 1
     assert all(1 <= read[key] <= 2 for key in good), read
     assert outside.depth(topology.REQUESTS) == 0

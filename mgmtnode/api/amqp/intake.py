@@ -1,4 +1,4 @@
-"""The thread that reads requests from the queue and acknowledges them once they are settled."""
+"""Reads requests from the queue and acknowledges them once they are settled."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Verdict(StrEnum):
 
 
 class Intake(AmqpLink):
-    """Gives each message to ``deliver`` (in this thread) and hears from the event loop how it ended. Bounds: at most
+    """Gives each message to ``deliver`` and hears how it ended. Bounds: at most
     ``prefetch`` are taken and not settled, twice that after a connection broke.
 
     A message that breaks the connection for a reason nobody thought of takes back with it whatever was taken
@@ -43,7 +43,7 @@ class Intake(AmqpLink):
     time until ONE_BY_ONE went well: the broker then buries the one that breaks it, and no other.
     """
 
-    broken = (Exception,)  # whatever it is, it ends a session, not the thread
+    broken = (Exception,)
 
     def __init__(
         self,
@@ -58,9 +58,9 @@ class Intake(AmqpLink):
         super().__init__(name, broker, changed)
         self._prefetch, self._deliver, self._open_for_more = prefetch, deliver, open_for_more
         self._settled: deque[tuple[Delivery, Verdict]] = deque()
-        self._taken = self._ended = 0  # each is written by one thread only
+        self.in_flight = 0
         self._guard: FrameGuard
-        self._consumer = ""
+        self._consumer = self._cancelled = ""
         self._window = self._received = 0
 
     @property
@@ -68,28 +68,25 @@ class Intake(AmqpLink):
         """Whether it takes requests."""
         return self.connected and bool(self._consumer)
 
-    @property
-    def in_flight(self) -> int:
-        return self._taken - self._ended
-
     def settle(self, delivery: Delivery, verdict: Verdict) -> None:
-        """From the event loop."""
         self._settled.append((delivery, verdict))
         self.abandon()
 
     def abandon(self) -> None:
-        """From the event loop: a delivery ended, and is given to somebody else when this session ends."""
-        self._ended += 1
+        """A delivery ended, and is given to somebody else when this session ends."""
+        self.in_flight -= 1
         self.wake()
 
     def _open(self, connection: Any) -> None:
         self._guard = FrameGuard(connection, topology.BODY_LIMIT)
-        self._consumer, self._window, self._received = "", 0, 0
         self.channel = connection.channel()
         self.channel.auto_decode = False
         topology.declare(self.channel)
 
-    def _work(self) -> None:
+    def begun(self) -> None:
+        self._consumer, self._cancelled, self._window, self._received = "", "", 0, 0
+
+    def work(self) -> None:
         while self._settled:
             delivery, verdict = self._settled.popleft()
             if delivery.session != self.sessions:
@@ -109,24 +106,29 @@ class Intake(AmqpLink):
         return 1 if careful else self._prefetch
 
     def _set_window(self, window: int) -> None:
-        """A consumer keeps the window it began with, so another window is another consumer."""
+        """A consumer keeps the window it began with, so another window is another consumer. Nothing here is waited for:
+        the broker does one after the other, and a refusal breaks the session."""
         if window == self._window:
             return
         before, self._consumer, self._window = self._consumer, "", window
         if window:
             consumer = f"window-{window}-{self._received}"
-            self.channel.basic_qos(0, window, False)
-            self.channel.basic_consume(topology.REQUESTS, consumer_tag=consumer, callback=self._on_message)
+            self._set_prefetch(window)
+            self.channel.basic_consume(
+                topology.REQUESTS, consumer_tag=consumer, nowait=True, callback=self._on_message
+            )
             self._consumer = consumer
         if before:
-            self.channel.basic_cancel(before)
+            self.channel.basic_cancel(before, nowait=True)
+            self.channel.callbacks.pop(self._cancelled, None)  # nothing of it is on its way any more
+            self._cancelled = before
 
     def _close(self, connection: Any) -> None:
-        self._work()  # what was settled a moment ago
+        self.work()  # what was settled a moment ago
         super()._close(connection)
 
     def _on_message(self, message: Any) -> None:
-        self._taken += 1
+        self.in_flight += 1
         self._received += 1
         about = message.delivery_info
         self._deliver(

@@ -1,9 +1,8 @@
-"""The thread that publishes answers and events; the broker confirms each."""
+"""Publishes answers and events; the broker confirms each."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -65,7 +64,7 @@ class Outlet(AmqpLink):
         fates: list[asyncio.Future[Fate]] = []
         for message in messages:
             fates.append(fate := loop.create_future())
-            message.settled, message.wanted = _told(loop, fate), _waited_for(fate)
+            message.settled, message.wanted = _told(fate), _waited_for(fate)
             self._queue.append(message)
         self.wake()
         return list(await asyncio.gather(*fates))
@@ -76,7 +75,6 @@ class Outlet(AmqpLink):
 
     def _open(self, connection: Any) -> None:
         self.blocked = False
-        self._send_again()
         self.channel = connection.channel()
         self.channel.auto_decode = False
         self.channel.confirm_select()
@@ -85,7 +83,8 @@ class Outlet(AmqpLink):
         self.channel.events["basic_return"].add(self._on_return)
         topology.declare(self.channel)
 
-    def _send_again(self) -> None:
+    def begun(self) -> None:
+        """What was not confirmed is sent again."""
         unconfirmed = list(self._sent.values())
         self._sent.clear()
         self._number = 0
@@ -95,9 +94,9 @@ class Outlet(AmqpLink):
             else:
                 self._queue.appendleft(message)
 
-    def _work(self) -> None:
+    def work(self) -> None:
         for _ in range(PUBLISHES_A_TURN):
-            if not self._has_work():
+            if not self.has_work():
                 return
             message = self._queue.popleft()
             if not message.wanted():
@@ -120,10 +119,10 @@ class Outlet(AmqpLink):
         mandatory = not message.exchange
         self.channel.basic_publish(prepared, message.exchange, message.key, mandatory=mandatory)
 
-    def _has_work(self) -> bool:
+    def has_work(self) -> bool:
         return bool(self._queue) and not self.blocked
 
-    def _finished(self) -> bool:
+    def finished(self) -> bool:
         return self.late or (self.leaving and not self.waiting)
 
     def _on_ack(self, number: int, multiple: bool) -> None:
@@ -147,25 +146,21 @@ class Outlet(AmqpLink):
     def _on_blocked(self, reason: str) -> None:
         super()._on_blocked(reason)
         self.blocked = True
-        self._changed()
+        self._tell()
 
     def _on_unblocked(self) -> None:
         super()._on_unblocked()
         self.blocked = False
-        self._changed()
+        self._tell()
 
 
 def _waited_for(fate: asyncio.Future[Fate]) -> Callable[[], bool]:
     return lambda: not fate.cancelled()
 
 
-def _told(loop: asyncio.AbstractEventLoop, fate: asyncio.Future[Fate]) -> Callable[[Fate], None]:
-    def deliver(value: Fate) -> None:
+def _told(fate: asyncio.Future[Fate]) -> Callable[[Fate], None]:
+    def told(value: Fate) -> None:
         if not fate.done():
             fate.set_result(value)
-
-    def told(value: Fate) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
-            loop.call_soon_threadsafe(deliver, value)
 
     return told

@@ -67,7 +67,7 @@ class AmqpApi:
             broker,
             self._changed,
             prefetch=prefetch,
-            deliver=self._delivered,
+            deliver=self._begin,
             open_for_more=self._open_for_more,
         )
         self.ends = Ends(node.db, node.slots, node.jobs, self.outlet)
@@ -111,24 +111,10 @@ class AmqpApi:
     def depths(self) -> dict[str, float]:
         return {"requests": float(self.intake.in_flight), "outgoing": float(self.outlet.waiting)}
 
-    # from the threads
-
     def _open_for_more(self) -> bool:
         return not self._stopping and not self._gateway.closing and self.outlet.waiting < MOST_WAITING
 
-    def _delivered(self, delivery: Delivery) -> None:
-        self._soon(lambda: self._begin(delivery))
-
     def _changed(self) -> None:
-        self._soon(self._notice)
-
-    def _soon(self, callback: Callable[[], None]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
-            self._loop.call_soon_threadsafe(callback)
-
-    # on the loop
-
-    def _notice(self) -> None:
         self._changes.set()
         self._changes = asyncio.Event()
 
