@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import Connection
-
 from mgmtnode.db.engine import open_database
 from mgmtnode.ports import SystemClock
 from mgmtnode.testing.audit.hosts import Hosts, Placed
@@ -45,7 +43,7 @@ class Records:
                 connection.exec_driver_sql(statement)
 
     @contextmanager
-    def _connected(self) -> Iterator[Connection]:
+    def _connected(self) -> Iterator[Any]:
         """A connection of its own, as the server may be restarted before the next."""
         try:
             with self._engine.connect() as connection:
