@@ -54,7 +54,7 @@ class Session:
         self._descriptor = stream.fileno()
         self._loop.add_reader(self._descriptor, self._on_readable)
         self._timer = self._loop.call_later(TICK, self._on_tick)
-        self.wake()
+        self._loop.call_soon(self._on_readable)
 
     async def over(self) -> None:
         """Returns when ``Talk.finished``. Raises what has broken it."""
@@ -82,6 +82,8 @@ class Session:
             self.stream.flush()  # the last words of a library that has been told to close
 
     def _on_readable(self) -> None:
+        if self._over.done():
+            return
         try:
             if self.stream.receive():
                 self._talk.read()
@@ -92,7 +94,9 @@ class Session:
 
     def _on_tick(self) -> None:
         self._timer = self._loop.call_later(TICK, self._on_tick)
-        self._on_readable()  # what TLS has kept back
+        self._on_readable()  # what TLS may have kept back
+        if self._over.done():
+            return
         try:
             if self._stuck_since is not None and time.monotonic() - self._stuck_since > SEND_TIMEOUT:
                 raise TimeoutError(f"nothing could be sent for {SEND_TIMEOUT:g} s")

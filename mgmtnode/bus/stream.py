@@ -15,7 +15,6 @@ class Stream:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self._timeout = sock.gettimeout()
         self._received, self._read = b"", 0
         self._unsent = bytearray()
         sock.setblocking(False)
@@ -77,11 +76,10 @@ class Stream:
     def sendall(self, data: bytes | memoryview) -> None:
         self._unsent += data
 
-    def gettimeout(self) -> float | None:
-        return self._timeout
+    def gettimeout(self) -> float:
+        return 0.0
 
-    def settimeout(self, timeout: float | None) -> None:
-        self._timeout = timeout
+    def settimeout(self, timeout: float | None) -> None: ...
 
     def unwrap(self) -> Stream:
         return self
