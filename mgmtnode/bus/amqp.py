@@ -119,17 +119,17 @@ class Publisher(AmqpLink):
 
     def _on_return(self, error: object, exchange: str, key: str, message: Any) -> None:
         self.counts["returned"] += 1
-        self._returned(key, bytes(message.body))
+        self._hand(self._returned, key, bytes(message.body))
 
     def _on_blocked(self, reason: str) -> None:
         super()._on_blocked(reason)
         self.blocked = True
-        self._tell()
+        self._hand(self._changed)
 
     def _on_unblocked(self) -> None:
         super()._on_unblocked()
         self.blocked = False
-        self._tell()
+        self._hand(self._changed)
 
 
 class Listener(AmqpLink):
@@ -175,7 +175,7 @@ class Listener(AmqpLink):
         if message.content_type == CONTENT_TYPE:
             self.counts["received"] += 1
             self.counts["received_bytes"] += len(message.body)
-            self._take(bytes(message.body))
+            self._hand(self._take, bytes(message.body))
         else:
             self.counts["foreign"] += 1
 

@@ -123,7 +123,3 @@ class AmqpLink(Link):
 
     def _on_unblocked(self) -> None:
         log.info("%s: the broker takes messages again", self.name)
-
-    def _tell(self) -> None:
-        if self.connected:  # before, this is the thread that connects
-            self._changed()

@@ -40,12 +40,13 @@ class Link:
         self._leave = asyncio.Event()
         self._stop_at: float | None = None
         self._session: Session | None = None
+        self._aside = True  # whether it is a thread that reads, if anything does
+        self._loop: asyncio.AbstractEventLoop
         self._task: asyncio.Task[None]
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(
-            self._run(), name=self.name, context=self._context
-        )
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._run(), name=self.name, context=self._context)
 
     def stop(self) -> None:
         """Begins the end; ``ended`` once it has come, after STOP_TIMEOUT or a little more."""
@@ -91,7 +92,7 @@ class Link:
                 self._begin(session)
                 await session.over()
             finally:
-                self._session = None
+                self._session, self._aside = None, True
                 session.close()
                 self._detach()
             await _in_thread(self.name, lambda: self._end(connection, session.stream))
@@ -116,7 +117,7 @@ class Link:
         self.sessions += 1
         self.failures = 0
         self.begun()
-        self._session = session
+        self._session, self._aside = session, False
         self._set_connected(True)
 
     def _end(self, connection: Any, stream: Stream) -> None:
@@ -140,6 +141,14 @@ class Link:
             self.connected = connected
             log.info("%s: %s", self.name, "connected" if connected else "not connected")
             self._changed()
+
+    def _hand(self, take: Callable[..., None], *what: Any) -> None:
+        """Calls ``take`` on the loop, whoever has read ``what``: a connection that is being closed goes on to give."""
+        if not self._aside:
+            take(*what)
+            return
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
+            self._loop.call_soon_threadsafe(take, *what, context=self._context)
 
     async def _pause(self) -> None:
         delay = min(LAST_RETRY, FIRST_RETRY * 2 ** min(self.failures, 10)) * self._rng.uniform(0.5, 1.0)

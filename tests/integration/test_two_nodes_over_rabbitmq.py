@@ -9,6 +9,8 @@ import pytest
 from kombu.connection import Connection
 
 from mgmtnode.bus.amqp import AmqpTransport
+from mgmtnode.bus.transport import address_of
+from mgmtnode.ports import SystemRng
 from mgmtnode.testing.servers import RabbitServer
 from tests.integration.two_nodes import Answer, Ask, echo, eventually, run, two_nodes, vm
 
@@ -88,5 +90,49 @@ def test_a_consumer_that_went_silent_is_noticed_and_connected_anew(rabbit_url: s
                 await a.probe()
                 await asyncio.sleep(0.1)
             assert await a.call(Ask(vm_uuid=vm("b"), text="x")) == Answer(text="b:x")
+
+    run(story)
+
+
+class OnItsLoop:
+    """A receiver that counts what comes, and what comes anywhere but on its loop."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.batches = self.elsewhere = 0
+
+    def on_batch(self, batch: bytes) -> None:
+        self.batches += 1
+        try:
+            self.elsewhere += asyncio.get_running_loop() is not self.loop
+        except RuntimeError:
+            self.elsewhere += 1
+
+    def on_undeliverable(self, destination: str, batch: bytes) -> None:
+        self.on_batch(batch)
+
+    def on_reconnected(self) -> None: ...
+
+
+def test_what_comes_while_a_connection_is_closed_comes_on_the_loop_too(rabbit_url: str) -> None:
+    async def story() -> None:
+        loud, leaving = (
+            AmqpTransport(rabbit_url, address_of(name, SystemRng().bits(32)), rng=SystemRng())
+            for name in ("loud", "leaving")
+        )
+        there, gone = OnItsLoop(), OnItsLoop()
+        await loud.start(there)
+        for _ in range(5):
+            await leaving.start(gone)
+            stopped = asyncio.create_task(leaving.stop())
+            while not stopped.done():
+                for n in range(100):
+                    loud.send(leaving.address, [b'"%d"' % n])
+                await asyncio.sleep(0)
+            before = gone.batches
+            leaving = AmqpTransport(rabbit_url, leaving.address, rng=SystemRng())
+        await loud.stop()
+        assert before and there.batches, "some were read, and some came back"
+        assert (there.elsewhere, gone.elsewhere) == (0, 0)
 
     run(story)

@@ -128,10 +128,10 @@ class Intake(AmqpLink):
         super()._close(connection)
 
     def _on_message(self, message: Any) -> None:
-        self.in_flight += 1
         self._received += 1
         about = message.delivery_info
-        self._deliver(
+        self._hand(
+            self._take,
             Delivery(
                 session=self.sessions,
                 tag=about["delivery_tag"],
@@ -140,5 +140,9 @@ class Intake(AmqpLink):
                 properties=message.properties,
                 body=bytes(message.body or b""),
                 flaw=self._guard.flaw,
-            )
+            ),
         )
+
+    def _take(self, delivery: Delivery) -> None:
+        self.in_flight += 1
+        self._deliver(delivery)

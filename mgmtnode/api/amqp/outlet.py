@@ -126,10 +126,10 @@ class Outlet(AmqpLink):
         return self.late or (self.leaving and not self.waiting)
 
     def _on_ack(self, number: int, multiple: bool) -> None:
-        self._settle(number, multiple, Fate.TAKEN)
+        self._hand(self._settle, number, multiple, Fate.TAKEN)
 
     def _on_nack(self, number: int, multiple: bool) -> None:
-        self._settle(number, multiple, Fate.REFUSED)
+        self._hand(self._settle, number, multiple, Fate.REFUSED)
 
     def _settle(self, number: int, multiple: bool, fate: Fate) -> None:
         numbers = [n for n in self._sent if n <= number] if multiple else [number]
@@ -146,12 +146,12 @@ class Outlet(AmqpLink):
     def _on_blocked(self, reason: str) -> None:
         super()._on_blocked(reason)
         self.blocked = True
-        self._tell()
+        self._hand(self._changed)
 
     def _on_unblocked(self) -> None:
         super()._on_unblocked()
         self.blocked = False
-        self._tell()
+        self._hand(self._changed)
 
 
 def _waited_for(fate: asyncio.Future[Fate]) -> Callable[[], bool]:
