@@ -157,14 +157,15 @@ class Stage:
         return database
 
     def begin(self, works: list[Callable[[], Awaitable[Any]]]) -> list[Session]:
-        """Starts the work of some sessions; returns when each has come to its first statement."""
+        """Starts the work of some sessions, one after the other: what they do before their first statements has an
+        order, too. Returns when each has come to that."""
         playing = self.sessions[: len(works)]
-        with self.turn:
-            self.abandoned = False
-            for session, work in zip(playing, works, strict=True):
+        self.abandoned = False
+        for session, work in zip(playing, works, strict=True):
+            with self.turn:
                 session.begin(work)
-            self.turn.notify_all()
-        self._settle(playing)
+                self.turn.notify_all()
+            self._settle([session])
         return playing
 
     def step(self, session: Session, playing: list[Session]) -> None:
