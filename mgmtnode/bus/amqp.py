@@ -51,10 +51,15 @@ class Publisher(AmqpLink):
     """Sends batches in order. What cannot leave waits, at most MAX_BUFFERED_SECONDS."""
 
     def __init__(
-        self, name: str, broker: Broker, changed: Callable[[], None], returned: Callable[[str, bytes], None]
+        self,
+        address: str,
+        broker: Broker,
+        changed: Callable[[], None],
+        returned: Callable[[str, bytes], None],
     ) -> None:
-        super().__init__(name, broker, changed)
+        super().__init__(f"{address} out", broker, changed)
         self.blocked = False
+        self._properties = {"delivery_mode": 1, "app_id": address}
         self._returned = returned
         self._queue: deque[Outbound] = deque()
         self._leaving = 0  # how many of its first are with the stream
@@ -104,7 +109,7 @@ class Publisher(AmqpLink):
             outbound.body,
             content_type=CONTENT_TYPE,
             content_encoding="utf-8",
-            properties={"delivery_mode": 1},
+            properties=self._properties,
         )
         mandatory = not outbound.exchange
         self.channel.basic_publish(message, outbound.exchange, outbound.key, mandatory=mandatory)
@@ -172,6 +177,8 @@ class Listener(AmqpLink):
         self._consumer.consume()  # what comes from now on is read on the loop
 
     def _on_message(self, message: Any) -> None:
+        if message.delivery_info["exchange"] and message.properties.get("app_id") == self._address:
+            return  # what this node has told all
         if message.content_type == CONTENT_TYPE:
             self.counts["received"] += 1
             self.counts["received_bytes"] += len(message.body)
@@ -199,7 +206,7 @@ class AmqpTransport:
         self._receiver: Receiver | None = None
         self._changes = asyncio.Event()
         self._sessions: tuple[int, int] | None = None
-        self._publisher = Publisher(f"{address} out", broker, self._changed, self._on_undeliverable)
+        self._publisher = Publisher(address, broker, self._changed, self._on_undeliverable)
         self._listener = Listener(address, broker, self._changed, self._on_batch)
 
     @property

@@ -216,7 +216,8 @@ class Bus:
         self._subscriptions.hear(event)
         body = msgspec.Raw(msgspec.json.encode(event))
         try:
-            self._outgoing.send(None, encode(self._new(Kind.EVENT, type_name(type(event)), HERE, body)))
+            envelope = encode(self._new(Kind.EVENT, type_name(type(event)), HERE, body))
+            self._outgoing.tell_all(envelope, prompt=event.prompt)
         except ApiError as exc:
             self.counts["events_unsent"] += 1
             log.warning("event %s did not go out: %s", type_name(type(event)), exc)

@@ -145,9 +145,11 @@ class DeleteJob(ApiJob[Nothing], frozen=True, kw_only=True):
 
 
 class Event(msgspec.Struct, kw_only=True, frozen=True):
-    """A fact. ``name`` is stable (``vm.started``); ``resource_uuid`` is what it is about."""
+    """A fact. ``name`` is stable (``vm.started``); ``resource_uuid`` is what it is about. Other nodes hear of it some
+    milliseconds later, together with what else happened, unless it is ``prompt``: because somebody waits for it."""
 
     name: ClassVar[str] = ""
+    prompt: ClassVar[bool] = False
 
     resource_uuid: Uuid
 

@@ -35,6 +35,7 @@ class RingChanged(Event, frozen=True, kw_only=True):
     the cluster's."""
 
     name: ClassVar[str] = "cluster.ring-changed"
+    prompt: ClassVar[bool] = True
     version: int
 
 

@@ -18,6 +18,7 @@ class JobEnded(Event, frozen=True, kw_only=True):
     """Every node hears it, so that whoever waits for the job can look."""
 
     name: ClassVar[str] = "job.ended"
+    prompt: ClassVar[bool] = True
     state: JobState
     api: str
     target_uuid: str
