@@ -90,7 +90,7 @@ def amqp_api(
     )
     prefetch, ca = properties.get(core.API_AMQP_PREFETCH), properties.get(core.BUS_CA)
     api = AmqpApi(url, prefetch, surroundings, ca=ca)
-    context.bus.subscribe(JobEnded, api.heard)
+    context.bus.listen(JobEnded, api.heard)
     return api
 
 

@@ -121,6 +121,10 @@ class Bus:
         about one resource in order. ``Event`` itself hears all that are declared."""
         self._subscriptions.subscribe(event_type, fn)
 
+    def listen(self, event_type: type[E], fn: Callable[[E], None]) -> None:
+        """As ``subscribe``, for what is short and waits for nothing: ``fn`` is called as the event comes."""
+        self._subscriptions.listen(event_type, fn)
+
     def declare(self, event_types: Iterable[type[Event]]) -> None:
         """Event types that may come from other nodes, for subscribers to a base class."""
         self._subscriptions.declare(event_types)

@@ -67,22 +67,49 @@ class Subscription:
         return list(self._tasks)
 
 
+class Ear:
+    """A listener: told as the event comes, without a task. What it does is short, and it does not wait."""
+
+    waiting = lost = 0
+
+    def __init__(self, event_type: type[Event], fn: Callable[[Any], None]) -> None:
+        self.event_type, self._fn = event_type, fn
+        self.name = f"{getattr(fn, '__qualname__', fn)} on {event_type.__name__}"
+        self.failed = 0
+
+    def hear(self, event: Event) -> None:
+        try:
+            self._fn(event)
+        except Exception:
+            self.failed += 1
+            log.exception("%s failed", self.name)
+
+    def cancel(self) -> list[asyncio.Task[None]]:
+        return []
+
+
 class Subscriptions:
     """All subscriptions of a node, and the event types it knows by name."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
-        self._all: list[Subscription] = []
-        self._matching: dict[type[Event], list[Subscription]] = {}
+        self._all: list[Subscription | Ear] = []
+        self._matching: dict[type[Event], list[Subscription | Ear]] = {}
         self._types: dict[str, type[Event]] = {}
         self._decoders: dict[type[Event], msgspec.json.Decoder[Event]] = {}
         self.woken: list[Callable[[], None]] = []
 
     def subscribe(self, event_type: type[E], fn: Callable[[E], Awaitable[None]]) -> None:
         """A base class hears all its subclasses that are declared or subscribed to."""
-        self._all.append(Subscription(event_type, fn, self._dispatcher))
+        self._add(Subscription(event_type, fn, self._dispatcher))
+
+    def listen(self, event_type: type[E], fn: Callable[[E], None]) -> None:
+        self._add(Ear(event_type, fn))
+
+    def _add(self, one: Subscription | Ear) -> None:
+        self._all.append(one)
         self._matching.clear()
-        self.declare([event_type])
+        self.declare([one.event_type])
 
     def declare(self, event_types: Iterable[type[Event]]) -> None:
         """Makes event types known by name, so that they can be told from other nodes' messages."""
@@ -93,7 +120,7 @@ class Subscriptions:
         for subscription in self._of(type(event)):
             subscription.hear(event)
 
-    def _of(self, event_type: type[Event]) -> list[Subscription]:
+    def _of(self, event_type: type[Event]) -> list[Subscription | Ear]:
         matching = self._matching.get(event_type)
         if matching is None:
             matching = [s for s in self._all if issubclass(event_type, s.event_type)]

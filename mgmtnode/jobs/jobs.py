@@ -93,7 +93,7 @@ class Jobs:
         self.reception = Reception(db, self.acceptance)
         self.runner: Runner | None = None
         repository.watch.listeners.append(lambda job: self._ends.tell(job.uuid, job))
-        bus.subscribe(JobEnded, self._ended)
+        bus.listen(JobEnded, self._ended)
         bus.handle(GetProgress, self._progress)
         bus.handle(StopJob, self._stop_here)
 
@@ -335,7 +335,7 @@ class Jobs:
         percent = (100 * done + run.live.percent) // max(1, len(run.live.records))
         return Progress(step=run.live.step, percent=percent, steps=run.live.records)
 
-    async def _ended(self, event: JobEnded) -> None:
+    def _ended(self, event: JobEnded) -> None:
         self._ends.tell(event.resource_uuid)
 
 

@@ -85,7 +85,7 @@ def test_who_accepted_the_job_tells_its_end_when_it_hears_of_it(nodes: Nodes) ->
         acceptor, owner = nodes.ends(ours, owner=False), nodes.ends(others, owner=True)
         job = await nodes.job(acceptor)
         for ends in (acceptor, owner):
-            await ends.heard(ended(job))
+            ends.heard(ended(job))
         await acceptor.turn()
         [message] = ours.sent
         assert (message.key, message.properties["type"]) == ("answers", "job.ended")

@@ -209,3 +209,28 @@ def test_that_another_node_tells_of_something_is_heard_without_knowing_what() ->
             assert woken == ["a"]
 
     run(story)
+
+
+def test_a_listener_is_told_as_the_event_comes_and_its_failure_is_its_own(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def story() -> None:
+        nodes, heard = Nodes("ab"), list[tuple[str, int]]()
+
+        def fail(event: VmStarted) -> None:
+            raise KeyError("gone")
+
+        for name in "ab":
+            nodes[name].listen(VmStarted, fail)
+            nodes[name].listen(VmStarted, lambda event, name=name: heard.append((name, event.number)))  # type: ignore[misc]
+        async with nodes:
+            nodes["a"].publish(VmStarted(resource_uuid=VM, number=1))
+            assert heard == [("a", 1)]
+            await asyncio.sleep(1)
+            assert heard == [("a", 1), ("b", 1)]
+            failed = [state["failed"] for state in nodes["a"].snapshot()["subscriptions"]]
+            assert failed == [1, 0]
+
+    with caplog.at_level(logging.ERROR):
+        run(story)
+    assert "KeyError" in caplog.text

@@ -68,7 +68,7 @@ class Ends:
         if len(self._accepted) > MOST_KNOWN:
             del self._accepted[next(iter(self._accepted))]  # the sweeps have it
 
-    async def heard(self, event: JobEnded) -> None:
+    def heard(self, event: JobEnded) -> None:
         if event.resource_uuid in self._accepted:
             self._ended[event.resource_uuid] = None
             self._wake.set()

@@ -75,9 +75,9 @@ class AmqpApi:
         node.telemetry.metrics.read(AMQP_MESSAGES, self.depths)
         self._desk = Desk(node.gateway, node.catalogue, self.ends, rng=node.rng, telemetry=node.telemetry)
 
-    async def heard(self, event: JobEnded) -> None:
-        """Subscribed to the bus by whoever builds this."""
-        await self.ends.heard(event)
+    def heard(self, event: JobEnded) -> None:
+        """Whoever builds this has it listen to the bus."""
+        self.ends.heard(event)
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
