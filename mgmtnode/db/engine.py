@@ -141,15 +141,19 @@ def _sqlite(url: str, begin: str, size: int, *pragmas: str) -> Engine:
 
 
 def _postgres(url: str, label: str, connections: int) -> Engine:
+    from mgmtnode.db import joined  # only here: importing psycopg2 takes time at boot
+
     engine = create_engine(
         url,
-        isolation_level="READ COMMITTED",
+        isolation_level="AUTOCOMMIT",  # BEGIN and COMMIT are said here: see joined
         pool_size=connections,
         max_overflow=connections // 2,
         pool_timeout=5,
         pool_use_lifo=True,  # few connections at little load: theirs are the prepared statements
         pool_pre_ping=False,
         connect_args={
+            "connection_factory": joined.JoiningConnection,
+            "cursor_factory": joined.JoiningCursor,
             "application_name": label,
             "options": PG_OPTIONS,
             "connect_timeout": 5,
@@ -162,12 +166,13 @@ def _postgres(url: str, label: str, connections: int) -> Engine:
     generation.watch(engine)
     event.listen(engine, "connect", _uuids_as_text)
     _wait_on_the_loop(engine)
+    joined.join(engine)
     return engine
 
 
 def _wait_on_the_loop(engine: Engine) -> None:
     """Has psycopg2 wait as ``green`` does, everywhere in this process."""
-    from psycopg2 import extensions  # type: ignore[import-untyped]  # only here: importing it takes time at boot
+    from psycopg2 import extensions  # type: ignore[import-untyped]
 
     extensions.set_wait_callback(green.wait)
 

@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 
 from greenlet import getcurrent, greenlet  # type: ignore[import-untyped]
 
+from mgmtnode.db.watch import Watch
+
 T = TypeVar("T")
 CONNECT_SECONDS = 5.0
 # Not those of the loop, which resolve names of hosts: a database that does not answer would keep all of them.
@@ -52,12 +54,13 @@ def wait(connection: Any) -> None:
     from psycopg2 import extensions
 
     here = getcurrent()
-    loop = asyncio.get_running_loop() if isinstance(here, Green) else None
+    ours = isinstance(here, Green) and hasattr(connection, "watch")
+    loop = asyncio.get_running_loop() if ours else None
     until = time.monotonic() + CONNECT_SECONDS if connection.status == extensions.STATUS_SETUP else None
     while (state := connection.poll()) != extensions.POLL_OK:
         reads = state == extensions.POLL_READ
-        if loop is not None and isinstance(here, Green):
-            here.waits_for(_ready(loop, connection.fileno(), reads))
+        if loop is not None:
+            here.waits_for(_readable(loop, connection) if reads else _writable(loop, connection.fileno()))
         elif not _block(connection.fileno(), reads, until):
             raise psycopg2.OperationalError(f"the server did not answer within {CONNECT_SECONDS:g} s")
 
@@ -78,14 +81,20 @@ def in_thread(work: Callable[[], T]) -> T:
     return here.waits_for(asyncio.get_running_loop().run_in_executor(_blocked, work))
 
 
-async def _ready(loop: asyncio.AbstractEventLoop, descriptor: int, reads: bool) -> None:
+def _readable(loop: asyncio.AbstractEventLoop, connection: Any) -> asyncio.Future[None]:
+    watch: Watch | None = connection.watch
+    if watch is None or watch.loop is not loop or watch.ended:
+        watch = connection.watch = Watch(loop, connection.fileno())
+    return watch.readable()
+
+
+async def _writable(loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
     ready = loop.create_future()
-    add, remove = (loop.add_reader, loop.remove_reader) if reads else (loop.add_writer, loop.remove_writer)
-    add(descriptor, _told, ready)
+    loop.add_writer(descriptor, _told, ready)
     try:
         await ready
     finally:
-        remove(descriptor)
+        loop.remove_writer(descriptor)
 
 
 def _told(ready: asyncio.Future[None]) -> None:

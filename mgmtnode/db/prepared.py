@@ -97,13 +97,14 @@ class PreparedStatements:
 
 def _in_savepoint(cursor: Any, command: str, failed: type[Exception]) -> None:
     """Executes it so that, if it fails, the transaction goes on."""
-    if cursor.connection.autocommit:
-        cursor.execute(command)
+    cursor.flush()
+    if not cursor.connection.in_transaction:
+        cursor.at_once(command)
         return
     try:
-        cursor.execute(f"SAVEPOINT prepare_one; {command}; RELEASE prepare_one")
+        cursor.at_once(f"SAVEPOINT prepare_one; {command}; RELEASE prepare_one")
     except failed:
-        cursor.execute("ROLLBACK TO prepare_one")
+        cursor.at_once("ROLLBACK TO prepare_one")
         raise
 
 

@@ -46,7 +46,10 @@ def create(tx: Tx, kind: Resource, uuid: str, name: str, *, account: str, descri
         "created_at": tx.now,
         "updated_at": tx.now,
     }
-    _or_taken(kind, name, lambda: tx.execute(INSERT, row))
+    if kind.unique_name:
+        _or_taken(kind, name, lambda: tx.execute(INSERT, row))
+    else:
+        tx.later(INSERT, row)
 
 
 def change(tx: Tx, kind: Resource, uuid: str, **values: Any) -> None:
@@ -60,7 +63,7 @@ def change(tx: Tx, kind: Resource, uuid: str, **values: Any) -> None:
 
 def remove(tx: Tx, uuid: str) -> None:
     """Deletes the core row; its tags, shares and overrides go with it. Remove the service's own row first."""
-    tx.execute(DELETE, {"which": uuid})
+    tx.later(DELETE, {"which": uuid})
 
 
 def hold(tx: Tx, uuids: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -68,6 +68,18 @@ class Tx:
 
     def execute(self, statement: Executable, params: Any = None) -> CursorResult[*tuple[Any, ...]]:
         return self.connection.execute(statement, params)
+
+    def later(self, statement: Executable, *rows: Mapping[str, Any]) -> None:
+        """Executes a write, once for each row. Its outcome must not matter but for failing, which the next statement or
+        the COMMIT may be told: on PostgreSQL it goes out with that."""
+        if self.dialect != "postgresql":
+            self.connection.execute(statement, rows)
+            return
+        from mgmtnode.db.joined import put_off
+
+        with put_off(self.connection):
+            for row in rows:
+                self.connection.execute(statement, row)
 
     def ping(self) -> None:
         """Asks the database for an answer: opening a transaction does not, on a connection that was kept."""

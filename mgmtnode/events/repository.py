@@ -22,7 +22,6 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy import text as sql
-from sqlalchemy.exc import NoResultFound
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from mgmtnode.bus.message import Event
@@ -65,12 +64,15 @@ def _raise_revision(place: ColumnElement[int]) -> ReturningUpdate[Any]:
 
 
 def _raise_and_append(place: ColumnElement[int]) -> Insert:
-    """PostgreSQL needs one round trip for what SQLite does in two."""
+    """PostgreSQL does in one statement what SQLite does in two. Where there is no such resource the row has no revision,
+    and is refused."""
     raised = _raise_revision(place).cte("raised")
     columns = [*COLUMNS, "name", "at", "body"]
     # Not called as a column of the resource is: SQLAlchemy would set that, too.
     given = [bindparam(key, type_=event_log.c[name].type) for key, name in GIVEN.items()]
-    return insert(event_log).from_select(columns, select(*raised.c, *given), include_defaults=False)
+    always = select(literal_column("1")).subquery("always")
+    row = select(*raised.c, *given).select_from(always.outerjoin(raised, true()))
+    return insert(event_log).from_select(columns, row, include_defaults=False)
 
 
 # Written once: building a statement costs more than running it, and every change of anything runs these.
@@ -104,7 +106,7 @@ NEWEST = {
     for dialect, settled in SETTLED.items()
 }
 BEFORE_ALL: Position = (-1, -1)
-APPEND_FIRST = {dialect: insert(event_log).values(xid=xid) for dialect, xid in XID.items()}
+APPEND_FIRST = {dialect: insert(event_log).values(xid=xid).inline() for dialect, xid in XID.items()}
 
 
 class LoggedEvent(Data):
@@ -124,11 +126,10 @@ def append(tx: Tx, event: Event) -> None:
     """Raises the resource's revision and logs the event. A job has no revision: its end is its only event."""
     row = {"name": event.name, "at": tx.now, "body": msgspec.json.encode(event).decode()}
     if event.name.startswith("job."):
-        tx.execute(APPEND_FIRST[tx.dialect], row | _of_job(tx, event.resource_uuid))
+        tx.later(APPEND_FIRST[tx.dialect], row | _of_job(tx, event.resource_uuid))
     elif tx.dialect == "postgresql":
         values = {"of": event.resource_uuid} | {key: row[name] for key, name in GIVEN.items()}
-        if not tx.execute(RAISE_AND_APPEND, values).rowcount:
-            raise NoResultFound(f"there is no resource {event.resource_uuid}")
+        tx.later(RAISE_AND_APPEND, values)
     else:
         raised = tx.execute(RAISE_REVISION, {"of": event.resource_uuid, "at": tx.now}).one()
         tx.execute(APPEND, row | dict(zip(COLUMNS, raised, strict=True)))

@@ -179,7 +179,7 @@ def reserve_all(
             _lower(tx, pool_uuid, kind, amounts[kind])
         return False
     rows = [_row(tx, pool_uuid, kind, holder, draw()) | {"amount": n} for kind, n in amounts.items()]
-    tx.execute(INSERT, rows)
+    tx.later(INSERT, *rows)
     return True
 
 
@@ -317,7 +317,7 @@ def _give_back(tx: Tx, what: Free, asked: dict[str, Any] | None = None) -> None:
 
 
 def _lower(tx: Tx, pool_uuid: str, kind: str, amount: int, allocations: int = 1) -> None:
-    tx.execute(LOWER, {"of": pool_uuid, "what": kind, "less": amount, "fewer": allocations})
+    tx.later(LOWER, {"of": pool_uuid, "what": kind, "less": amount, "fewer": allocations})
 
 
 def _take(tx: Tx, pool_uuid: str, amounts: Mapping[str, int], patient: bool) -> Collection[str]:

@@ -94,15 +94,15 @@ class VmRepository:
         resource.create(
             tx, VM, uuid, named["name"], account=named["account"], description=named["description"]
         )
-        tx.execute(INSERT, {"uuid": uuid, **values})
+        tx.later(INSERT, {"uuid": uuid, **values})
 
     def change(self, tx: Tx, uuid: str, **values: Any) -> None:
-        tx.execute(UPDATE, {"which": uuid, **values})
+        tx.later(UPDATE, {"which": uuid, **values})
 
     def move(self, tx: Tx, row: VmRow, after: VmState, *, cause: str = "api", **values: Any) -> None:
         """Changes the state, and what goes with it, and records that. Raises vm.bad-state."""
         check_transition(row.state, after, row.uuid)
-        tx.execute(UPDATE, {"which": row.uuid, "state": after, **values})
+        tx.later(UPDATE, {"which": row.uuid, "state": after, **values})
         host = values.get("host_uuid", row.host_uuid)
         tx.record(
             VmStateChanged(resource_uuid=row.uuid, before=row.state, after=after, host_uuid=host, cause=cause)
@@ -121,7 +121,7 @@ class VmRepository:
         tx.record(change)
 
     def delete(self, tx: Tx, uuid: str) -> None:
-        tx.execute(DELETE, {"which": uuid})
+        tx.later(DELETE, {"which": uuid})
         resource.remove(tx, uuid)
 
     def on_host(self, tx: Tx, host_uuid: str) -> list[VmRow]:
