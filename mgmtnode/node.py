@@ -38,6 +38,7 @@ from mgmtnode.cluster.records import Identity
 from mgmtnode.cluster.solitude import Solitude
 from mgmtnode.config import core_properties as core
 from mgmtnode.config.file import Properties
+from mgmtnode.db import statistics
 from mgmtnode.db.engine import open_database, sqlite_file
 from mgmtnode.db.lock import DirectoryLock
 from mgmtnode.db.own_connection import label
@@ -277,6 +278,7 @@ class ManagementNode:
         self.slots.on_change(sweep.poke)
         periodic.every("jobs.forget", FORGET_SECONDS, jobs.forget)
         periodic.every("events.forget", FORGET_SECONDS, self._forget_events)
+        periodic.every("database.statistics", statistics.SECONDS, lambda: statistics.learn(self.db))
 
     def _watch_loop(self) -> None:
         lag = LoopLag(lambda seconds: self.telemetry.metrics.observe(LOOP_LAG, seconds))

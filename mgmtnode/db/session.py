@@ -70,15 +70,15 @@ class Tx:
         return self.connection.execute(statement, params)
 
     def later(self, statement: Executable, *rows: Mapping[str, Any]) -> None:
-        """Executes a write, once for each row. Its outcome must not matter but for failing, which the next statement or
-        the COMMIT may be told: on PostgreSQL it goes out with that."""
+        """Executes a write, once for each row. Nobody may look at what comes of it but for its failing, which the next
+        statement or the COMMIT may be told: on PostgreSQL it goes out with that."""
         if self.dialect != "postgresql":
             self.connection.execute(statement, rows)
             return
-        from mgmtnode.db.joined import put_off
+        from mgmtnode.db.joined import put_off  # only where there is PostgreSQL
 
         with put_off(self.connection):
-            for row in rows:
+            for row in rows or (None,):
                 self.connection.execute(statement, row)
 
     def ping(self) -> None:

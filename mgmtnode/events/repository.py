@@ -64,8 +64,8 @@ def _raise_revision(place: ColumnElement[int]) -> ReturningUpdate[Any]:
 
 
 def _raise_and_append(place: ColumnElement[int]) -> Insert:
-    """PostgreSQL does in one statement what SQLite does in two. Where there is no such resource the row has no revision,
-    and is refused."""
+    """PostgreSQL does in one statement what SQLite does in two. Where there is no such resource the row has no
+    revision, and is refused."""
     raised = _raise_revision(place).cte("raised")
     columns = [*COLUMNS, "name", "at", "body"]
     # Not called as a column of the resource is: SQLAlchemy would set that, too.

@@ -15,6 +15,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Executable,
+    Insert,
     Update,
     and_,
     bindparam,
@@ -34,7 +35,7 @@ from mgmtnode.db.session import Tx
 from mgmtnode.db.tables import allocation, cleanup_debt, pool
 
 # Written once: building a statement costs more than running it, and every placement runs these.
-INSERT = insert(allocation)
+ROW = ("uuid", "job_uuid", "resource_uuid", "pool_uuid", "kind", "amount", "state")
 INSERT_IF_FREE = {
     "sqlite": sqlite.insert(allocation).on_conflict_do_nothing(),
     "postgresql": postgresql.insert(allocation).on_conflict_do_nothing(),
@@ -179,7 +180,7 @@ def reserve_all(
             _lower(tx, pool_uuid, kind, amounts[kind])
         return False
     rows = [_row(tx, pool_uuid, kind, holder, draw()) | {"amount": n} for kind, n in amounts.items()]
-    tx.later(INSERT, *rows)
+    tx.later(_insert(len(rows)), {f"{name}_{n}": row[name] for n, row in enumerate(rows) for name in row})
     return True
 
 
@@ -301,6 +302,15 @@ def holders(tx: Tx, pool_uuid: str) -> list[str]:
     """Who holds something of a pool, but for what is quarantined. Until the commit nobody else can take of it."""
     tx.execute(LOCK_POOLS.with_for_update(), {"of": pool_uuid}).all()
     return [str(r[0]) for r in tx.execute(HOLDERS, {"of": pool_uuid})]
+
+
+@cache
+def _insert(rows: int) -> Insert:
+    """Of so many allocations; their values are called ``uuid_0``, ``uuid_1`` and so on."""
+    named = (
+        {name: bindparam(f"{name}_{n}", type_=allocation.c[name].type) for name in ROW} for n in range(rows)
+    )
+    return insert(allocation).values(list(named))
 
 
 def _give_back(tx: Tx, what: Free, asked: dict[str, Any] | None = None) -> None:

@@ -14,9 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from psycopg2 import extensions  # type: ignore[import-untyped]
+
 from mgmtnode.bus.bus import Bus
 from mgmtnode.bus.memory import Hub
 from mgmtnode.bus.transport import address_of
+from mgmtnode.db import green
 from mgmtnode.db.engine import open_database
 from mgmtnode.db.prepared import OFTEN
 from mgmtnode.db.schema import upgrade
@@ -58,6 +61,18 @@ def write(counts: Counts) -> None:
     LIMITS.write_text(head + "".join(parts))
 
 
+class RoundTrips:
+    """Of this process with PostgreSQL: each waits for its answer."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        extensions.set_wait_callback(self._wait)
+
+    def _wait(self, connection: object) -> None:
+        self.made += 1
+        green.wait(connection)
+
+
 class Changes:
     """VMs of one node on PostgreSQL, changed one after the other."""
 
@@ -73,7 +88,8 @@ class Changes:
         cloud.config("simulator.delay_ms", 0)
         self._vms: list[str] = []
         self._statements: dict[str, list[tuple[int, str]]] = {}
-        self._commits_per_second, self._idle = 0.0, set[str]()
+        self._commits_per_second, self._trips_per_second, self._idle = 0.0, 0.0, set[str]()
+        self._trips = RoundTrips()
 
     def count(self) -> Counts:
         acts: dict[str, Callable[[int], object]] = {
@@ -98,19 +114,22 @@ class Changes:
 
     def _look_idle(self) -> None:
         """What a node does when nobody asks it anything is not the cost of a change."""
+        before = self._trips.made
         with self._database.counting() as found:
             time.sleep(IDLE_SECONDS)
         self._commits_per_second = found["commits"] / IDLE_SECONDS
+        self._trips_per_second = (self._trips.made - before) / IDLE_SECONDS
         self._idle = {text for _, text in self._database.most_frequent()}
 
     def _counted(self, name: str, act: Callable[[int], object]) -> dict[str, int]:
         for number in range(FIRST):
             act(number)
-        begin = time.monotonic()
+        begin, before = time.monotonic(), self._trips.made
         with self._database.counting() as found:
             for number in range(FIRST, FIRST + ROUNDS):
                 act(number)
-        idle = self._commits_per_second * (time.monotonic() - begin)
+        seconds = time.monotonic() - begin
+        trips = self._trips.made - before - self._trips_per_second * seconds
         # One or two may have come before their session had heard that it is counted.
         self._statements[name] = [
             (round(calls / ROUNDS), text)
@@ -119,7 +138,8 @@ class Changes:
         ]
         return {
             "SQL statements": sum(calls for calls, _ in self._statements[name]),
-            "commits": round((found["commits"] - idle) / ROUNDS),
+            "commits": round((found["commits"] - self._commits_per_second * seconds) / ROUNDS),
+            "round trips to PostgreSQL": round(trips / ROUNDS),
         }
 
 

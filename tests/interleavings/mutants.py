@@ -194,7 +194,7 @@ def _look_then_reserve() -> list[Change]:
             return False
         where = (pool.c.resource_uuid == pool_uuid) & (pool.c.kind == kind)
         tx.execute(update(pool).where(where).values(used=used + amount))
-        tx.execute(ledger.INSERT, ledger._row(tx, pool_uuid, kind, holder, uuid) | {"amount": amount})
+        tx.execute(insert(allocation), ledger._row(tx, pool_uuid, kind, holder, uuid) | {"amount": amount})
         return True
 
     return [(ledger, "reserve", reserve)]

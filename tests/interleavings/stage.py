@@ -129,6 +129,8 @@ async def _whole(work: Callable[[], Awaitable[Any]]) -> Any:
 
 
 def _connected(connection: Any, _: Any) -> None:
+    """Writes are not put off: each is a step, and where others come in between, as it would be in a joined message."""
+    connection.joins = False
     with connection.cursor() as cursor:
         cursor.execute(DEADLOCK_SETTING)
     connection.commit()

@@ -181,13 +181,16 @@ def test_a_commit_is_seen_however_the_bytes_are_cut(size: int) -> None:
         + query(b"BEGIN")
         + long
         + query(b"COMMIT")
+        + query(b"SELECT 1; SELECT 'COMMIT'")
+        + query(b"INSERT INTO t VALUES (1); COMMIT")
         + query(b"SELECT 1")
         + query(b"commit;")
     )
     frontend = Frontend()
     pieces = [sent[at : at + size] for at in range(0, len(sent), size)]
     seen = [n for n, piece in enumerate(pieces) if frontend.commits(piece)]
-    ends = {(sent.index(query(b"COMMIT")) + len(query(b"COMMIT")) - 1) // size, (len(sent) - 1) // size}
+    commits = (query(b"COMMIT"), query(b"INSERT INTO t VALUES (1); COMMIT"), query(b"commit;"))
+    ends = {(sent.index(commit) + len(commit) - 1) // size for commit in commits}
     assert seen == sorted(ends)
 
 

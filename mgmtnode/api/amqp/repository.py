@@ -44,7 +44,7 @@ class Owed(Data):
 def keep(tx: Tx, job_uuid: str, address: Address) -> None:
     """Notes that ``address`` is to hear of the job's end. Again, it changes nothing."""
     row = {"job_uuid": job_uuid, "reply_to": address.reply_to, "correlation_id": address.correlation_id}
-    tx.execute(KEEP[tx.dialect], row)
+    tx.later(KEEP[tx.dialect], row)
 
 
 def kept(tx: Tx, job_uuid: str) -> int:
@@ -71,7 +71,7 @@ def drop(tx: Tx, told: Iterable[Owed]) -> None:
             job_reply.c.reply_to == one.reply_to,
             job_reply.c.correlation_id == one.correlation_id,
         )
-        tx.execute(delete(job_reply).where(where))
+        tx.later(delete(job_reply).where(where))
 
 
 def position(tx: Tx, reader: str) -> str | None:
