@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -72,12 +73,7 @@ class Tx:
     def later(self, statement: Executable, *rows: Mapping[str, Any]) -> None:
         """Executes a write, once for each row. Nobody may look at what comes of it but for its failing, which the next
         statement or the COMMIT may be told: on PostgreSQL it goes out with that."""
-        if self.dialect != "postgresql":
-            self.connection.execute(statement, rows)
-            return
-        from mgmtnode.db.joined import put_off  # only where there is PostgreSQL
-
-        with put_off(self.connection):
+        with _put_off(self.connection):
             for row in rows or (None,):
                 self.connection.execute(statement, row)
 
@@ -201,6 +197,14 @@ def show(metrics: Metrics, db: SqlDatabase, engines: Iterable[Engine]) -> None:
     metrics.read(families.DB_IN_FLIGHT, lambda: db.in_flight)
     metrics.read(families.DB_POOL_SIZE, lambda: sum(limit(pool) for pool in pools))
     metrics.read(families.DB_POOL_IN_USE, lambda: sum(pool.checkedout() for pool in pools))
+
+
+def _put_off(connection: Connection) -> AbstractContextManager[None]:
+    if connection.dialect.name != "postgresql":
+        return nullcontext()
+    from mgmtnode.db.joined import put_off  # only here: importing psycopg2 takes time at boot
+
+    return put_off(connection)
 
 
 def _once(tx: Tx, work: Callable[[Tx], T]) -> T:
