@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from greenlet import getcurrent, greenlet  # type: ignore[import-untyped]
 
-from mgmtnode.db.watch import Watch
+from mgmtnode.db.watch import sockets
 
 T = TypeVar("T")
 CONNECT_SECONDS = 5.0
@@ -54,14 +54,14 @@ def wait(connection: Any) -> None:
     from psycopg2 import extensions
 
     here = getcurrent()
-    ours = isinstance(here, Green) and hasattr(connection, "watch")
-    loop = asyncio.get_running_loop() if ours else None
+    loop = asyncio.get_running_loop() if isinstance(here, Green) else None
     until = time.monotonic() + CONNECT_SECONDS if connection.status == extensions.STATUS_SETUP else None
     while (state := connection.poll()) != extensions.POLL_OK:
         reads = state == extensions.POLL_READ
-        if loop is not None:
-            here.waits_for(_readable(loop, connection) if reads else _writable(loop, connection.fileno()))
-        elif not _block(connection.fileno(), reads, until):
+        descriptor = connection.fileno()
+        if loop is not None and isinstance(here, Green):
+            here.waits_for(sockets(loop).readable(descriptor) if reads else _writable(loop, descriptor))
+        elif not _block(descriptor, reads, until):
             raise psycopg2.OperationalError(f"the server did not answer within {CONNECT_SECONDS:g} s")
 
 
@@ -79,13 +79,6 @@ def in_thread(work: Callable[[], T]) -> T:
     if not isinstance(here, Green):
         return work()
     return here.waits_for(asyncio.get_running_loop().run_in_executor(_blocked, work))
-
-
-def _readable(loop: asyncio.AbstractEventLoop, connection: Any) -> asyncio.Future[None]:
-    watch: Watch | None = connection.watch
-    if watch is None or watch.loop is not loop or watch.ended:
-        watch = connection.watch = Watch(loop, connection.fileno())
-    return watch.readable()
 
 
 async def _writable(loop: asyncio.AbstractEventLoop, descriptor: int) -> None:

@@ -14,20 +14,17 @@ from typing import Any
 from psycopg2 import extensions  # type: ignore[import-untyped]
 from sqlalchemy import Connection, Engine, event
 
-from mgmtnode.db.watch import Watch
-
 BEGIN = b"BEGIN ISOLATION LEVEL READ COMMITTED"
 IDLE, BROKEN = extensions.TRANSACTION_STATUS_IDLE, extensions.TRANSACTION_STATUS_UNKNOWN
 
 
 class JoiningConnection(extensions.connection):  # type: ignore[misc]
-    """``joins``: whether writes may be put off at all. ``watch``: of its socket, by whoever waits for it."""
+    """``joins``: whether writes may be put off at all."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.later: list[bytes] = []
         self.joins, self.putting_off = True, False
-        self.watch: Watch | None = None
 
     def begin(self) -> None:
         """A transaction, once its first statement goes out. Where the driver begins by itself this does nothing."""
@@ -51,8 +48,6 @@ class JoiningConnection(extensions.connection):  # type: ignore[misc]
 
     def close(self) -> None:
         self.later.clear()
-        if self.watch is not None:
-            self.watch.end()
         super().close()
 
     @property
@@ -76,17 +71,9 @@ class JoiningCursor(extensions.cursor):  # type: ignore[misc]
             super().execute(query, vars)
 
     def executemany(self, query: Any, vars_list: Any) -> None:
-        self.flush()
-        super().executemany(query, vars_list)
-
-    def flush(self) -> None:
-        """Does what is put off."""
         if self.connection.later:
             self._send()
-
-    def at_once(self, query: str) -> None:
-        """By itself, though all around it may be put off."""
-        super().execute(query)
+        super().executemany(query, vars_list)
 
     def _send(self, *last: bytes) -> None:
         link = self.connection

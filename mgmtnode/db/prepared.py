@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ARRAY, Boolean, Connection, DateTime, Engine, Float, Integer, String, event
 from sqlalchemy.types import TypeEngine
@@ -25,11 +25,21 @@ PARAMETER = re.compile(r"%\((\w+)\)s|%%")
 PREPARABLE = re.compile(r"\s*(?:select|insert|update|delete|with)\b", re.IGNORECASE)
 
 
+class Plan(NamedTuple):
+    """How a statement is prepared, and how it is executed then."""
+
+    prepare: str
+    execute: str
+
+
 @dataclass(slots=True)
 class Session:
-    """What one connection has seen and prepared: its name, by the text of the statement."""
+    """What one connection has seen, is to prepare, and has prepared, by the text of the statement. ``names``: how many
+    it has given out."""
 
+    names: int = 0
     seen: Counter[str] = field(default_factory=Counter)
+    due: dict[str, Plan] = field(default_factory=dict)
     prepared: dict[str, str] = field(default_factory=dict)
 
 
@@ -37,6 +47,7 @@ def prepare_often(engine: Engine) -> None:
     """For all connections of the engine from now on."""
     statements = PreparedStatements()
     event.listen(engine, "before_cursor_execute", statements.instead, retval=True)
+    event.listen(engine, "engine_connect", statements.prepare)
 
 
 class PreparedStatements:
@@ -60,52 +71,55 @@ class PreparedStatements:
         session: Session = connection.info.setdefault("prepared", Session())
         execute = session.prepared.get(statement)
         if execute is None and self._is_due(session, statement):
-            execute = self._prepare(session, cursor, statement, context)
+            session.due[statement] = _plan(f"mn_{session.names}", statement, context)
+            session.names += 1
         return execute or statement, parameters
+
+    def prepare(self, connection: Connection) -> None:
+        """Prepares what is due, between two transactions: should one of them fail it undoes nothing."""
+        session: Session | None = connection.info.get("prepared")
+        if session is None or not session.due:
+            return
+        due, session.due = session.due, {}
+        errors: Any = connection.dialect.loaded_dbapi
+        driver: Any = connection.connection.dbapi_connection
+        with driver.cursor() as cursor:
+            for statement, plan in due.items():
+                try:
+                    cursor.execute(plan.prepare)
+                except errors.ProgrammingError as exc:
+                    log.debug("not prepared: %s: %s", statement, exc)
+                    if len(self.unfit) < REMEMBERED:
+                        self.unfit.add(statement)
+                except errors.Error as exc:
+                    log.debug("not prepared: %s", exc)
+                    return  # what comes next will say so
+                else:
+                    session.prepared[statement] = plan.execute
 
     def _is_due(self, session: Session, statement: str) -> bool:
         if len(session.seen) >= REMEMBERED:
             session.seen.clear()
         session.seen[statement] += 1
         return (
-            session.seen[statement] > OFTEN
-            and len(session.prepared) < MOST
+            session.seen[statement] >= OFTEN
+            and len(session.prepared) + len(session.due) < MOST
+            and statement not in session.due
             and statement not in self.unfit
             and PREPARABLE.match(statement) is not None
         )
 
-    def _prepare(self, session: Session, cursor: Any, statement: str, context: Any) -> str | None:
-        """The EXECUTE; None if it cannot be prepared, which undoes nothing of the transaction."""
-        names = list(dict.fromkeys(name for name in PARAMETER.findall(statement) if name))
-        places = {name: f"${place}" for place, name in enumerate(names, 1)}
-        text = PARAMETER.sub(lambda found: places[found[1]] if found[1] else "%", statement)
-        name = f"mn_{len(session.prepared)}"
-        types = ", ".join(_type(context, each) for each in names)
-        command = f"PREPARE {name}{f' ({types})' if types else ''} AS {text}"
-        failed = context.dialect.loaded_dbapi.Error
-        try:
-            _in_savepoint(cursor, command, failed)
-        except failed as exc:
-            log.debug("not prepared: %s: %s", statement, exc)
-            if len(self.unfit) < REMEMBERED:
-                self.unfit.add(statement)
-            return None
-        values = ", ".join(f"%({each})s" for each in names)
-        execute = session.prepared[statement] = f"EXECUTE {name}{f' ({values})' if values else ''}"
-        return execute
 
-
-def _in_savepoint(cursor: Any, command: str, failed: type[Exception]) -> None:
-    """Executes it so that, if it fails, the transaction goes on."""
-    cursor.flush()
-    if not cursor.connection.in_transaction:
-        cursor.at_once(command)
-        return
-    try:
-        cursor.at_once(f"SAVEPOINT prepare_one; {command}; RELEASE prepare_one")
-    except failed:
-        cursor.at_once("ROLLBACK TO prepare_one")
-        raise
+def _plan(name: str, statement: str, context: Any) -> Plan:
+    names = list(dict.fromkeys(name for name in PARAMETER.findall(statement) if name))
+    places = {name: f"${place}" for place, name in enumerate(names, 1)}
+    text = PARAMETER.sub(lambda found: places[found[1]] if found[1] else "%", statement)
+    types = ", ".join(_type(context, each) for each in names)
+    values = ", ".join(f"%({each})s" for each in names)
+    return Plan(
+        f"PREPARE {name}{f' ({types})' if types else ''} AS {text}",
+        f"EXECUTE {name}{f' ({values})' if values else ''}",
+    )
 
 
 def _type(context: Any, name: str) -> str:

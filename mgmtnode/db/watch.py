@@ -1,51 +1,48 @@
-"""Whether a socket is readable, told by the event loop: watched once, and not anew for each wait."""
+"""Which sockets are readable, for one event loop: they are made known once, and then just asked about.
+
+The loop's own ``add_reader`` and ``remove_reader`` cost more than all else of a wait; and a reader that is left there
+is not told again after an error (uvloop), and must be taken away before the socket is closed, which its owner may do
+at any moment.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
+import select
+from weakref import WeakKeyDictionary
+
+ONCE = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT
 
 
-class Watch:
-    """Of one socket, on one loop. It watches a descriptor of its own, so that whoever has the socket may close it at
-    any moment; a loop must never be left with a number that is another file's by now."""
+class Sockets:
+    """A socket is looked at only while somebody waits for it; the kernel forgets it when it is closed."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
-        self.loop, self.of = loop, descriptor
-        self._mine: int | None = os.dup(descriptor)
-        self._waiting: asyncio.Future[None] | None = None
-        self._unasked = 0
-        loop.add_reader(self._mine, self._on_readable)
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop, self._epoll = loop, select.epoll()
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+        loop.add_reader(self._epoll.fileno(), self._on_ready)
 
-    @property
-    def ended(self) -> bool:
-        return self._mine is None
+    def readable(self, descriptor: int) -> asyncio.Future[None]:
+        """Done when there is something to read: data, the end, or an error. At times without any."""
+        try:
+            self._epoll.modify(descriptor, ONCE)
+        except FileNotFoundError:
+            self._epoll.register(descriptor, ONCE)
+        waiting = self._waiting[descriptor] = self._loop.create_future()
+        return waiting
 
-    def readable(self) -> asyncio.Future[None]:
-        self._waiting = self.loop.create_future()
-        return self._waiting
+    def _on_ready(self) -> None:
+        for descriptor, _ in self._epoll.poll(0):
+            waiting = self._waiting.pop(descriptor, None)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(None)
 
-    def end(self) -> None:
-        """From any thread."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            self.loop.call_soon_threadsafe(self._end)
-        if self.loop.is_closed():
-            self._end()
 
-    def _end(self) -> None:
-        mine, self._mine = self._mine, None
-        if mine is not None:
-            if not self.loop.is_closed():
-                self.loop.remove_reader(mine)
-            os.close(mine)
+_of: WeakKeyDictionary[asyncio.AbstractEventLoop, Sockets] = WeakKeyDictionary()
 
-    def _on_readable(self) -> None:
-        """What nobody has asked for says once more that it is there, unless it was being read this very moment: the
-        server has closed the connection, most likely."""
-        waiting, self._waiting = self._waiting, None
-        self._unasked = 0 if waiting is not None else self._unasked + 1
-        if waiting is not None and not waiting.done():
-            waiting.set_result(None)
-        elif self._unasked > 1:
-            self._end()
+
+def sockets(loop: asyncio.AbstractEventLoop) -> Sockets:
+    found = _of.get(loop)
+    if found is None:
+        found = _of[loop] = Sockets(loop)
+    return found

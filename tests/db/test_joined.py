@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import threading
-from asyncio import AbstractEventLoop, new_event_loop, run, wait_for
+from asyncio import run
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +17,6 @@ from mgmtnode.db.engine import open_database
 from mgmtnode.db.prepared import OFTEN
 from mgmtnode.db.session import SqlDatabase, Tx
 from mgmtnode.db.tables import claim
-from mgmtnode.db.watch import Watch
 from mgmtnode.errors import CONFLICT, ApiError
 from mgmtnode.events import repository
 from mgmtnode.ports import SystemClock
@@ -152,6 +148,20 @@ def test_one_that_cannot_be_prepared_undoes_nothing_of_what_was_put_off(db: SqlD
     assert fence(db) == OFTEN + 3
 
 
+def test_one_that_fails_is_told_whatever_is_to_be_prepared(db: SqlDatabase) -> None:
+    db.run(lambda tx: tx.execute(ADD, row(ONE)))
+
+    def work(tx: Tx) -> None:
+        tx.later(ADD, row(ONE))
+        tx.execute(RAISE, {"of": ONE})
+
+    for _ in range(OFTEN + 3):
+        with pytest.raises(ApiError) as refused:
+            db.run(work)
+        assert refused.value.code == CONFLICT.id
+    assert fence(db) == 0
+
+
 def test_many_rows_at_once_come_after_what_was_put_off(db: SqlDatabase) -> None:
     def work(tx: Tx) -> None:
         tx.later(ADD, row(ONE))
@@ -183,78 +193,3 @@ def test_an_event_of_what_is_not_there_is_refused(upgraded_postgres_url: str) ->
             db.run(lambda tx: repository.append(tx, Happened(resource_uuid=ONE)))
     finally:
         run(db.close())
-
-
-# the watch of a socket
-
-
-@pytest.fixture
-def loop() -> Iterator[AbstractEventLoop]:
-    loop = new_event_loop()
-    yield loop
-    loop.close()
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
-def test_a_watch_tells_each_time(loop: AbstractEventLoop) -> None:
-    async def story() -> None:
-        here, there = socket.socketpair()
-        with here, there:
-            watch = Watch(loop, here.fileno())
-            for _ in range(3):
-                readable = watch.readable()
-                there.send(b"x")
-                await wait_for(readable, 5)
-                here.recv(1)
-            watch.end()
-            watch.end()
-
-    loop.run_until_complete(story())
-
-
-def test_a_watch_ends_by_itself_when_the_other_side_is_gone_and_nobody_waits(loop: AbstractEventLoop) -> None:
-    async def story() -> None:
-        here, there = socket.socketpair()
-        before = descriptors()
-        watch = Watch(loop, here.fileno())
-        here.close()
-        there.close()
-        while not watch.ended:
-            await green_turn(loop)
-        assert descriptors() == before - 2
-
-    loop.run_until_complete(wait_for(story(), 5))
-
-
-def test_a_watch_is_ended_from_another_thread_and_after_its_loop(loop: AbstractEventLoop) -> None:
-    here, there = socket.socketpair()
-    with here, there:
-        before = descriptors()
-
-        async def story() -> None:
-            watch = Watch(loop, here.fileno())
-            thread = threading.Thread(target=watch.end)
-            thread.start()
-            while not watch.ended:
-                await green_turn(loop)
-            thread.join()
-
-        loop.run_until_complete(wait_for(story(), 5))
-        assert descriptors() == before
-
-        other = new_event_loop()
-        with_none = descriptors()
-        left = Watch(other, here.fileno())
-        other.close()
-        left.end()
-        assert left.ended
-        assert descriptors() < with_none
-
-
-async def green_turn(loop: AbstractEventLoop) -> None:
-    turn = loop.create_future()
-    loop.call_soon(turn.set_result, None)
-    await turn

@@ -69,6 +69,25 @@ def test_one_that_cannot_be_prepared_is_executed_as_it_is_and_undoes_nothing(db:
     assert "pg_typeof" not in prepared(db)
 
 
+def test_those_that_can_be_are_prepared_beside_those_that_cannot(db: SqlDatabase) -> None:
+    unfit = [text(f"SELECT pg_typeof(:what), {n}") for n in range(3)]
+    fit = [text(f"SELECT CAST(:what AS int) + {n}") for n in range(6)]
+
+    def all_of_them(some: slice) -> list[int]:
+        def work(tx: Tx) -> list[int]:
+            for statement in unfit[some]:
+                tx.execute(statement, {"what": 1})
+            return [int(tx.execute(statement, {"what": 1}).scalar_one()) for statement in fit[some]]
+
+        return db.run(work)
+
+    for _ in range(ENOUGH):
+        assert all_of_them(slice(3)) == [1, 2, 3]
+    for _ in range(ENOUGH):
+        assert all_of_them(slice(3, 6)) == [4, 5, 6]
+    assert prepared(db).count("CAST($1 AS int)") == len(fit)
+
+
 def test_one_that_fails_tells_why_as_ever(db: SqlDatabase) -> None:
     def again(tx: Tx) -> None:
         tx.execute(insert(claim), {"resource_uuid": ONE, "job_uuid": OTHER, "fence": 1})
