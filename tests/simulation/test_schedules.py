@@ -46,13 +46,8 @@ def test_what_must_hold_holds_whatever_goes_wrong(first: int) -> None:
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOUND.glob("*.json")))
 def test_a_script_that_failed_once_does_not_fail_again(name: str) -> None:
-    outcome = run(msgspec.json.decode((FOUND / f"{name}.json").read_bytes(), type=Schedule))
+    outcome = run(found(name))
     assert not outcome.wrong, told(outcome)
-
-
-def test_without_a_seal_a_command_comes_after_its_job() -> None:
-    late = msgspec.json.decode((FOUND / "a_command_that_came_after_its_job.json").read_bytes(), type=Schedule)
-    assert run(late, "seal", hasty=True).wrong[0].startswith("I17")
 
 
 def test_a_schedule_does_real_work_while_things_go_wrong() -> None:
@@ -92,33 +87,48 @@ def test_a_failing_schedule_becomes_small_and_fails_alike() -> None:
 CAUGHT = {
     "memory": 0,
     "epoch": 0,
-    "address": 1,
+    "address": 0,
     "key": 2,
     "fence+order": 2,
-    "debts": 5,
-    "bug 7": 5,
+    "bug 2": 7,
+    "debts": 8,
     "order": 8,
-    "bug 2": 8,
-    "quarantine": 10,
-    "rollback": 15,
     "bug 3": 9,
+    "quarantine": 10,
     "fence": 17,
-    "turns": 58,
-    "cas": 65,
-    "refence": 65,
-    "bug 14": 597,
-    "bug 15": 600,
-    "bug 16": 1540,
-    "bug 17": 4168,
-    "bug 19": 30967,
-    "bug 20": 40529,
-    "bug 21": 43326,
+    "rollback": 17,
+    "cas": 23,
+    "bug 7": 63,
+    "turns": 79,
+    "refence": 216,
 }
+# A script that failed once, and a seed for what its lines do with which it fails again: rarer than any seed shows.
+SCRIPTED = {
+    "bug 14": ("an_address_given_back_while_its_vm_was_owed", 0),
+    "bug 15": ("a_host_that_owes_is_removed", 1),
+    "bug 16": ("a_vm_on_neither_of_two_hosts", 10),
+    "bug 20": ("an_overdue_migration_whose_host_was_away", 1509),
+    "seal": ("a_command_that_came_after_its_job", 6),
+}
+
+
+def found(name: str) -> Schedule:
+    return msgspec.json.decode((FOUND / f"{name}.json").read_bytes(), type=Schedule)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CAUGHT)
 def test_a_guard_that_is_off_is_noticed(name: str) -> None:
+    _notice(name, draw(CAUGHT[name]))
+
+
+@pytest.mark.parametrize("name", SCRIPTED)
+def test_a_guard_that_is_off_is_noticed_in_what_failed_once(name: str) -> None:
+    script, seed = SCRIPTED[name]
+    _notice(name, msgspec.structs.replace(found(script), seed=seed))
+
+
+def _notice(name: str, schedule: Schedule) -> None:
     assert name in MUTANTS
-    assert run(draw(CAUGHT[name]), name, hasty=True).wrong
-    assert not run(draw(CAUGHT[name])).wrong
+    assert run(schedule, name, hasty=True).wrong
+    assert not run(schedule).wrong
